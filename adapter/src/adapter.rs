@@ -1,0 +1,108 @@
+//! A complete adapter: every factor of every module and every extra tensor, checked against its specification.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{AdapterError, AdapterSpec, Digest, LoraFactors, ModuleName, Side, Tensor, codec};
+
+/// A complete set of factors. It exists only if it matches its specification: names, shapes, finite values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    spec: Arc<AdapterSpec>,
+    modules: BTreeMap<ModuleName, LoraFactors>,
+    head: BTreeMap<String, Tensor>,
+}
+
+impl Adapter {
+    /// An adapter from its parts.
+    ///
+    /// # Errors
+    /// Names the first tensor that is missing, unexpected, misshapen or not finite.
+    pub fn new(
+        spec: Arc<AdapterSpec>,
+        modules: BTreeMap<ModuleName, LoraFactors>,
+        head: BTreeMap<String, Tensor>,
+    ) -> Result<Self, AdapterError> {
+        spec.validate()?;
+        check_names(spec.modules.keys(), modules.keys(), ModuleName::as_str)?;
+        check_names(spec.head.keys(), head.keys(), String::as_str)?;
+        for (name, factors) in &modules {
+            for side in [Side::A, Side::B] {
+                let expected = spec.shape(&spec.modules[name], side);
+                factors.side(side).as_ref().check(&codec::names::factor(spec.kind, name, side), &expected)?;
+            }
+        }
+        for (name, tensor) in &head {
+            tensor.as_ref().check(name, &spec.head[name])?;
+        }
+        Ok(Self { spec, modules, head })
+    }
+
+    /// All zeros.
+    ///
+    /// # Errors
+    /// An unusable specification.
+    pub fn zeros(spec: Arc<AdapterSpec>) -> Result<Self, AdapterError> {
+        let factors = |module| LoraFactors {
+            a: Tensor::zeros(&spec.shape(module, Side::A)),
+            b: Tensor::zeros(&spec.shape(module, Side::B)),
+        };
+        let modules = spec.modules.iter().map(|(name, module)| (name.clone(), factors(module))).collect();
+        let head = spec.head.iter().map(|(name, shape)| (name.clone(), Tensor::zeros(shape))).collect();
+        Self::new(Arc::clone(&spec), modules, head)
+    }
+
+    /// What the adapter consists of.
+    #[must_use]
+    pub fn spec(&self) -> &Arc<AdapterSpec> {
+        &self.spec
+    }
+
+    /// Factors by module, in name order.
+    #[must_use]
+    pub fn modules(&self) -> &BTreeMap<ModuleName, LoraFactors> {
+        &self.modules
+    }
+
+    /// Extra tensors by name.
+    #[must_use]
+    pub fn head(&self) -> &BTreeMap<String, Tensor> {
+        &self.head
+    }
+
+    /// The parts, to be changed and checked again by [`Adapter::new`].
+    #[must_use]
+    pub fn into_parts(self) -> (Arc<AdapterSpec>, BTreeMap<ModuleName, LoraFactors>, BTreeMap<String, Tensor>) {
+        (self.spec, self.modules, self.head)
+    }
+
+    /// Identity of the values: equal digests mean equal bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        let factors = self.modules.values().flat_map(|factors| [&factors.a, &factors.b]);
+        for tensor in factors.chain(self.head.values()) {
+            hasher.update(bytemuck::cast_slice(tensor.values()));
+        }
+        Digest::from_hasher(&hasher)
+    }
+}
+
+/// Compares two ordered sets of names and names the first difference.
+fn check_names<'a, T: Ord + 'a>(
+    expected: impl Iterator<Item = &'a T>,
+    found: impl Iterator<Item = &'a T>,
+    text: impl Fn(&T) -> &str,
+) -> Result<(), AdapterError> {
+    let (mut expected, mut found) = (expected.peekable(), found.peekable());
+    loop {
+        match (expected.next(), found.next()) {
+            (None, None) => return Ok(()),
+            (Some(want), Some(have)) if want == have => {}
+            (Some(want), have) if have.is_none_or(|have| have > want) => {
+                return Err(AdapterError::MissingTensor { name: text(want).to_owned() });
+            }
+            (_, Some(have)) => return Err(AdapterError::UnexpectedTensor { name: text(have).to_owned() }),
+            (Some(want), None) => return Err(AdapterError::MissingTensor { name: text(want).to_owned() }),
+        }
+    }
+}

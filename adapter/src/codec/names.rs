@@ -1,0 +1,33 @@
+//! How PEFT names tensors in `adapter_model.safetensors`.
+
+use crate::{AdapterKind, ModuleName, Side};
+
+/// What PEFT puts before every name of the wrapped model.
+pub const PREFIX: &str = "base_model.model.";
+/// VeRA's shared `A_f`.
+pub const VERA_A: &str = "base_model.vera_A";
+/// VeRA's shared `B_f`.
+pub const VERA_B: &str = "base_model.vera_B";
+
+/// File name of one factor of a module.
+#[must_use]
+pub fn factor(kind: AdapterKind, module: &ModuleName, side: Side) -> String {
+    format!("{PREFIX}{module}.{}", suffix(kind, side))
+}
+
+/// File name of an extra tensor.
+#[must_use]
+pub fn extra(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
+/// What follows the module's name.
+#[must_use]
+pub fn suffix(kind: AdapterKind, side: Side) -> &'static str {
+    match (kind, side) {
+        (AdapterKind::Lora, Side::A) => "lora_A.weight",
+        (AdapterKind::Lora, Side::B) => "lora_B.weight",
+        (AdapterKind::Vera, Side::A) => "vera_lambda_d",
+        (AdapterKind::Vera, Side::B) => "vera_lambda_b",
+    }
+}

@@ -1,0 +1,124 @@
+//! What an adapter consists of: kind, rank, scaling, adapted modules and extra tensors.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AdapterError, Digest, Side};
+
+/// The layer that the two factors of a module belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdapterKind {
+    /// `W0 + s·B·A` (LoRA, arXiv 2106.09685).
+    Lora,
+    /// `W0 + diag(lambda_b)·B_f·diag(lambda_d)·A_f` with frozen random `A_f`, `B_f` (VeRA, arXiv 2310.11454, eq. 2).
+    Vera,
+}
+
+/// Name of an adapted module in the base model, with dots, as PEFT spells it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ModuleName(String);
+
+impl ModuleName {
+    /// A name as in the model's checkpoint, without the trailing `.weight`.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ModuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Widths of an adapted linear module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleSpec {
+    /// Width of its input.
+    pub d_in: usize,
+    /// Width of its output.
+    pub d_out: usize,
+}
+
+/// The extra, fully trained tensors (PEFT's `modules_to_save`): name and shape.
+pub type HeadSpec = BTreeMap<String, Vec<usize>>;
+
+/// Everything that decides an adapter's tensors and how they act.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AdapterSpec {
+    /// The layer.
+    pub kind: AdapterKind,
+    /// `r`, at least 1.
+    pub rank: usize,
+    /// `lora_alpha`.
+    pub alpha: f64,
+    /// Scale by `alpha / sqrt(r)` instead of `alpha / r` (rsLoRA, arXiv 2312.03732).
+    pub use_rslora: bool,
+    /// Seed of VeRA's frozen projections; without meaning for LoRA.
+    pub projection_seed: u64,
+    /// Adapted modules.
+    pub modules: BTreeMap<ModuleName, ModuleSpec>,
+    /// Extra tensors, by name in the base model.
+    pub head: HeadSpec,
+}
+
+impl AdapterSpec {
+    /// `s` of `W0 + s·B·A`; 1 for VeRA, whose vectors carry the scale.
+    #[must_use]
+    pub fn scaling(&self) -> f64 {
+        match self.kind {
+            AdapterKind::Vera => 1.0,
+            AdapterKind::Lora if self.use_rslora => self.alpha / (self.rank as f64).sqrt(),
+            AdapterKind::Lora => self.alpha / self.rank as f64,
+        }
+    }
+
+    /// Shape of one factor of a module: `[r, d_in]`, `[d_out, r]`; for VeRA `[r]`, `[d_out]`.
+    #[must_use]
+    pub fn shape(&self, module: &ModuleSpec, side: Side) -> Vec<usize> {
+        match (self.kind, side) {
+            (AdapterKind::Lora, Side::A) => vec![self.rank, module.d_in],
+            (AdapterKind::Lora, Side::B) => vec![module.d_out, self.rank],
+            (AdapterKind::Vera, Side::A) => vec![self.rank],
+            (AdapterKind::Vera, Side::B) => vec![module.d_out],
+        }
+    }
+
+    /// Checks that the specification describes a usable adapter.
+    ///
+    /// # Errors
+    /// [`AdapterError::Spec`] for rank 0, a non-positive alpha, no modules or an empty width.
+    pub fn validate(&self) -> Result<(), AdapterError> {
+        if self.rank == 0 {
+            return Err(AdapterError::Spec("the rank r is 0"));
+        }
+        if !(self.alpha.is_finite() && self.alpha > 0.0) {
+            return Err(AdapterError::Spec("lora_alpha is not a positive number"));
+        }
+        if self.modules.is_empty() {
+            return Err(AdapterError::Spec("no module is adapted: target_modules matched nothing"));
+        }
+        if self.modules.values().any(|module| module.d_in == 0 || module.d_out == 0) {
+            return Err(AdapterError::Spec("a module has width 0"));
+        }
+        Ok(())
+    }
+
+    /// Identity of the specification; messages carry it so that factors of another adapter are refused.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        // Unwrap safety: plain structs with string keys always serialise.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        Digest::of(&json)
+    }
+}
