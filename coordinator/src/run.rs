@@ -1,0 +1,230 @@
+//! The sequence of rounds: whom each one invites, when to pause, when it is over.
+
+use std::collections::BTreeSet;
+
+use fedlora_adapter::{ClientId, Digest, Purpose, RoundId, Seed};
+use rand::seq::index;
+use serde::{Deserialize, Serialize};
+
+use crate::{FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Tally, Timestamp, Verdict};
+
+/// What decides a run's rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSettings {
+    /// Rounds to do.
+    pub num_rounds: u64,
+    /// Seed of the cohort choice.
+    pub seed: u64,
+    /// Clients to invite to a round, over-sampling included.
+    pub clients_per_round: usize,
+    /// Clients that must be there before a round begins.
+    pub min_available_clients: usize,
+    /// When rounds close.
+    pub participation: Participation,
+}
+
+/// Settings that can never make a round.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A round would invite nobody.
+    #[error("clients-per-round is 0")]
+    NobodyInvited,
+    /// A round could never reach its minimum.
+    #[error("min-results is {min_results}, but only {clients_per_round} clients are invited to a round")]
+    Unreachable {
+        /// Updates needed.
+        min_results: usize,
+        /// Clients invited.
+        clients_per_round: usize,
+    },
+}
+
+/// State of a run, in the words that Flower's users know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunStatus {
+    /// Waiting for the start or for clients.
+    Pending,
+    /// A round is open.
+    Running,
+    /// No new round begins until the run is resumed.
+    Paused,
+    /// All rounds are done.
+    Completed,
+    /// Stopped before the last round.
+    Stopped,
+    /// A round failed.
+    Failed(FailureReason),
+}
+
+/// Something that happened to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEvent {
+    /// A client can be invited from now on.
+    Joined(ClientId),
+    /// Begin.
+    Start,
+    /// Begin no new round after this one.
+    Pause,
+    /// Go on after a pause.
+    Resume,
+    /// Finish this round and begin no other.
+    Stop,
+    /// Something for the open round.
+    Round(RoundEvent),
+}
+
+/// What the caller has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunEffect {
+    /// Send the round's plan and the global adapter to these clients.
+    Invite(RoundId, Vec<ClientId>),
+    /// Tell a client what became of its update.
+    Reply(ClientId, Verdict),
+    /// Run the server step over exactly these clients, in this order.
+    Aggregate(RoundId, Vec<ClientId>),
+    /// Make the new adapter durable and announce it.
+    Publish(RoundId, Digest),
+    /// Call with a tick at this time.
+    WakeAt(Timestamp),
+    /// The run is over.
+    Finished(RunStatus),
+}
+
+/// A run in progress.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    settings: RunSettings,
+    clients: BTreeSet<ClientId>,
+    done: RoundId,
+    round: Option<Round>,
+    status: RunStatus,
+    started: bool,
+    stopping: bool,
+}
+
+impl Run {
+    /// A run that has done `done` rounds already; `RoundId(0)` for a new one.
+    ///
+    /// # Errors
+    /// Settings under which no round can succeed.
+    pub fn new(settings: RunSettings, done: RoundId) -> Result<Self, RunError> {
+        let (invited, needed) = (settings.clients_per_round, settings.participation.min_results);
+        if invited == 0 {
+            return Err(RunError::NobodyInvited);
+        }
+        if needed > invited {
+            return Err(RunError::Unreachable { min_results: needed, clients_per_round: invited });
+        }
+        let clients = BTreeSet::new();
+        let status = RunStatus::Pending;
+        Ok(Self { settings, clients, done, round: None, status, started: false, stopping: false })
+    }
+
+    /// State of the run.
+    #[must_use]
+    pub fn status(&self) -> RunStatus {
+        self.status
+    }
+
+    /// The last published round.
+    #[must_use]
+    pub fn done(&self) -> RoundId {
+        self.done
+    }
+
+    /// Counts of the open or the last round.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.round.as_ref().map(Round::tally).unwrap_or_default()
+    }
+
+    /// Takes an event and says what to do about it.
+    pub fn handle(&mut self, event: RunEvent, now: Timestamp) -> Vec<RunEffect> {
+        let mut effects = Vec::new();
+        match event {
+            RunEvent::Joined(client) => {
+                self.clients.insert(client);
+            }
+            RunEvent::Start => self.started = true,
+            RunEvent::Pause if self.is_live() => self.status = RunStatus::Paused,
+            RunEvent::Resume if self.status == RunStatus::Paused => self.status = RunStatus::Pending,
+            RunEvent::Pause | RunEvent::Resume => {}
+            RunEvent::Stop => self.stopping = true,
+            RunEvent::Round(event) => self.forward(event, now, &mut effects),
+        }
+        self.advance(now, &mut effects);
+        effects
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(self.status, RunStatus::Pending | RunStatus::Running)
+    }
+
+    fn forward(&mut self, event: RoundEvent, now: Timestamp, effects: &mut Vec<RunEffect>) {
+        let Some(round) = &mut self.round else { return };
+        let id = round.id();
+        let answers = round.handle(event, now);
+        if matches!(round.phase(), Phase::Published(_)) {
+            self.done = id;
+        }
+        for answer in answers {
+            effects.push(match answer {
+                RoundEffect::Reply(client, verdict) => RunEffect::Reply(client, verdict),
+                RoundEffect::Aggregate(clients) => RunEffect::Aggregate(id, clients),
+                RoundEffect::Publish(digest) => RunEffect::Publish(id, digest),
+                RoundEffect::WakeAt(time) => RunEffect::WakeAt(time),
+                RoundEffect::Failed(reason) => {
+                    self.status = RunStatus::Failed(reason);
+                    RunEffect::Finished(self.status)
+                }
+            });
+        }
+    }
+
+    /// Ends the run or opens the next round, where nothing stands in the way.
+    fn advance(&mut self, now: Timestamp, effects: &mut Vec<RunEffect>) {
+        let open = self.round.as_ref().is_some_and(|round| !matches!(round.phase(), Phase::Published(_)));
+        if open || !self.started || !self.is_live() {
+            return;
+        }
+        let end = if self.done.0 >= self.settings.num_rounds {
+            Some(RunStatus::Completed)
+        } else {
+            self.stopping.then_some(RunStatus::Stopped)
+        };
+        if let Some(status) = end {
+            self.status = status;
+            effects.push(RunEffect::Finished(status));
+        } else if self.clients.len() >= self.settings.min_available_clients.max(1) {
+            self.open_next(now, effects);
+        }
+    }
+
+    fn open_next(&mut self, now: Timestamp, effects: &mut Vec<RunEffect>) {
+        let id = self.done.next();
+        let cohort = self.cohort(id);
+        let (round, answers) = Round::open(id, cohort.iter().copied(), self.settings.participation, now);
+        self.round = Some(round);
+        self.status = RunStatus::Running;
+        effects.push(RunEffect::Invite(id, cohort));
+        effects.extend(answers.into_iter().filter_map(|answer| match answer {
+            RoundEffect::WakeAt(time) => Some(RunEffect::WakeAt(time)),
+            _ => None,
+        }));
+    }
+
+    /// Uniform without replacement, from the run's seed and the round alone.
+    fn cohort(&self, id: RoundId) -> Vec<ClientId> {
+        let clients: Vec<ClientId> = self.clients.iter().copied().collect();
+        let amount = self.settings.clients_per_round.min(clients.len());
+        let mut rng = Seed(self.settings.seed).round(Purpose::Cohort, id);
+        let mut chosen: Vec<ClientId> =
+            index::sample(&mut rng, clients.len(), amount).into_iter().map(|place| clients[place]).collect();
+        chosen.sort_unstable();
+        chosen
+    }
+}
+
+#[cfg(test)]
+mod tests;
