@@ -1,0 +1,27 @@
+//! From files to examples: readers, label and client columns, splits, and the in-memory [`Dataset`].
+//!
+//! [`load`] reads what a [`DataConfig`] names into [`LoadedText`]: rows of text with their labels and, where the data
+//! has them, natural clients. [`LoadedText::tokenize`] turns those rows into datasets. A row that cannot be understood
+//! is an error with its file and line; rows are never skipped or repaired.
+
+mod clinc;
+mod columns;
+mod config;
+mod dataset;
+mod delimited;
+mod error;
+mod jsonl;
+mod labels;
+mod layout;
+mod loaded;
+mod lines;
+mod record;
+mod split;
+
+pub use columns::Column;
+pub use config::{DataConfig, Format};
+pub use dataset::{Dataset, Groups};
+pub use error::{DataError, RowProblem};
+pub use loaded::{LoadedText, load};
+pub use record::Record;
+pub use split::{Holdout, hold_out, thin};

@@ -1,0 +1,129 @@
+//! How a configuration names its data.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Column, DataError};
+
+/// How files are laid out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// By the file's extension, or by what the folder holds.
+    #[default]
+    Auto,
+    /// Tab-separated with a header and no quoting, as GLUE's files are; also what `auto` takes `.tsv` for.
+    GlueTsv,
+    /// Comma-separated with quoting (RFC 4180).
+    Csv,
+    /// Tab-separated with quoting as in CSV.
+    Tsv,
+    /// One JSON object a line.
+    Jsonl,
+    /// The folder of CLINC150: `data_full.json` and, for natural clients, `domains.json`.
+    Clinc150,
+    /// Text, tab, label, without a header or quoting, as in the UCI sentiment sentences; a folder's files are sources.
+    Sentences,
+    /// A folder of JSON-lines files, each one client's rows, as FedSVD publishes its splits.
+    FedsvdSplit,
+}
+
+/// Where labelled texts are, and which columns to use.
+///
+/// Only `path` is required. Test rows come from `test-path`, from a share of the training rows (`test-fraction`), or
+/// from the folder's own test file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DataConfig {
+    /// How the files are laid out.
+    #[serde(default)]
+    pub format: Format,
+    /// A file, or a folder in one of the known layouts.
+    pub path: PathBuf,
+    /// The files to train on, relative to `path`; several files are several clients. Empty: all of the layout's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub train_files: Vec<PathBuf>,
+    /// A file of test rows; its extension gives its format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_path: Option<PathBuf>,
+    /// Share of the training rows, per label and group, held out for testing: above 0 and below 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_fraction: Option<f64>,
+    /// Whether delimited files start with a header.
+    #[serde(default = "default_header")]
+    pub header: bool,
+    /// The text; by default `text`, `sentence`, `sentence1`, `utterance` or `query`, or the first column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_column: Option<Column>,
+    /// The second text of sentence-pair tasks; by default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair_column: Option<Column>,
+    /// The label; by default `label`, `category`, `intent` or `class`, or the last column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<Column>,
+    /// The natural client of a row: a hospital, a user, a site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_column: Option<Column>,
+    /// Tokens kept of each text, special tokens included.
+    #[serde(default = "default_max_length")]
+    pub max_length: usize,
+    /// Train on a random sample of this many rows at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_rows: Option<usize>,
+    /// Test on a random sample of this many rows at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_test_rows: Option<usize>,
+    /// Whether CLINC150's out-of-scope rows become a label `oos` of a group `oos`.
+    #[serde(default)]
+    pub include_oos: bool,
+}
+
+fn default_header() -> bool {
+    true
+}
+
+fn default_max_length() -> usize {
+    128
+}
+
+impl DataConfig {
+    /// The defaults for one path.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            format: Format::Auto,
+            path: path.into(),
+            train_files: Vec::new(),
+            test_path: None,
+            test_fraction: None,
+            header: default_header(),
+            text_column: None,
+            pair_column: None,
+            label_column: None,
+            group_column: None,
+            max_length: default_max_length(),
+            max_rows: None,
+            max_test_rows: None,
+            include_oos: false,
+        }
+    }
+
+    /// Checks what can be checked before any file is opened.
+    pub(super) fn check(&self) -> Result<(), DataError> {
+        if self.test_path.is_some() && self.test_fraction.is_some() {
+            return Err(DataError::TwoTests);
+        }
+        if let Some(found) = self.test_fraction.filter(|fraction| !(*fraction > 0.0 && *fraction < 1.0)) {
+            return Err(DataError::Fraction { key: "test-fraction", found });
+        }
+        for (key, limit) in
+            [("max-length", Some(self.max_length)), ("max-rows", self.max_rows), ("max-test-rows", self.max_test_rows)]
+        {
+            if limit == Some(0) {
+                return Err(DataError::Zero { key });
+            }
+        }
+        Ok(())
+    }
+}

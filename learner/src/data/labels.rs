@@ -1,0 +1,50 @@
+//! From label names to numbers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{DataError, Record};
+
+/// The distinct labels: in numeric order if all are whole numbers, otherwise in order of their bytes.
+pub(super) fn names(rows: &[Record]) -> Vec<String> {
+    let distinct: BTreeSet<&str> = rows.iter().map(|row| row.label.as_str()).collect();
+    let mut names: Vec<String> = distinct.into_iter().map(str::to_owned).collect();
+    if names.iter().all(|name| name.parse::<i64>().is_ok()) {
+        names.sort_by_key(|name| name.parse::<i64>().unwrap_or_default());
+    }
+    names
+}
+
+/// Every row's number in `names`; a label that is not there is an error.
+pub(super) fn numbers(rows: &[Record], names: &[String]) -> Result<Vec<u32>, DataError> {
+    let by_name: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
+    let number = |row: &Record| {
+        by_name.get(row.label.as_str()).copied().ok_or_else(|| DataError::UnseenLabel {
+            file: row.file.to_path_buf(),
+            line: row.line,
+            label: row.label.clone(),
+        })
+    };
+    rows.iter().map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(label: &str) -> Record {
+        let (text, label) = ("some text".to_owned(), label.to_owned());
+        Record { text, pair: None, label, group: None, file: std::path::Path::new("a.csv").into(), line: 7 }
+    }
+
+    #[test]
+    fn whole_numbers_are_ordered_by_value_and_names_by_bytes() {
+        assert_eq!(names(&["10", "9", "-1", "9"].map(row)), ["-1", "9", "10"]);
+        assert_eq!(names(&["10", "9", "b", "a"].map(row)), ["10", "9", "a", "b"]);
+    }
+
+    #[test]
+    fn an_unseen_label_is_named_with_its_file_and_line() {
+        let error = numbers(&[row("a"), row("c")], &["a".into(), "b".into()]).unwrap_err();
+        assert_eq!(error.to_string(), "a.csv:7: label `c` does not occur in the training rows");
+    }
+}
