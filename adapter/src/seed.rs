@@ -54,6 +54,17 @@ impl Seed {
         self.stream(purpose, round.0, client.0)
     }
 
+    /// The generator for a choice that belongs to one named thing, such as a tensor, whatever else there is.
+    #[must_use]
+    pub fn named(self, purpose: Purpose, name: &str) -> ChaCha12Rng {
+        let mut hasher = blake3::Hasher::new_derive_key("fedlora 2026 named random choices");
+        for word in [self.0, purpose as u64] {
+            hasher.update(&word.to_le_bytes());
+        }
+        hasher.update(name.as_bytes());
+        ChaCha12Rng::from_seed(*hasher.finalize().as_bytes())
+    }
+
     fn stream(self, purpose: Purpose, round: u64, client: u64) -> ChaCha12Rng {
         let mut hasher = blake3::Hasher::new_derive_key("fedlora 2026 random choices");
         for word in [self.0, purpose as u64, round, client] {

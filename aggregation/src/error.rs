@@ -1,0 +1,150 @@
+//! Everything that can go wrong between a set of updates and the next global adapter.
+
+use fedlora_adapter::{AdapterError, AdapterKind, ClientId, ModuleName, Side};
+
+/// Why there is no new global adapter, no method or no initial adapter.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AggregationError {
+    /// A round without updates cannot be aggregated.
+    #[error("there are no updates")]
+    NoUpdates,
+    /// Two updates of one client in one round.
+    #[error("{client} occurs twice")]
+    DuplicateClient {
+        /// The client.
+        client: ClientId,
+    },
+    /// A weight that is negative, infinite or not a number.
+    #[error("{client}: weight {weight} is not a finite number of at least 0")]
+    BadWeight {
+        /// The client.
+        client: ClientId,
+        /// The weight.
+        weight: f64,
+    },
+    /// Weights that cannot be made into shares.
+    #[error("the weights sum to {sum}, which is no finite positive number")]
+    BadWeightSum {
+        /// The sum over all clients.
+        sum: f64,
+    },
+    /// The directive asks for a factor that an update lacks.
+    #[error("{client} did not send factor {side}")]
+    MissingFactor {
+        /// The client.
+        client: ClientId,
+        /// The factor.
+        side: Side,
+    },
+    /// The directive asks for an extra tensor that an update lacks.
+    #[error("{client} did not send tensor {name}")]
+    MissingExtra {
+        /// The client.
+        client: ClientId,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor of an update has another shape than the global adapter's.
+    #[error("{client}: expected shape {expected:?}, found {found:?}")]
+    WrongShape {
+        /// The client.
+        client: ClientId,
+        /// Shape of the global adapter's tensor.
+        expected: Vec<usize>,
+        /// Shape of the client's tensor.
+        found: Vec<usize>,
+    },
+    /// A problem in one module.
+    #[error("module {module}")]
+    InModule {
+        /// The module.
+        module: ModuleName,
+        /// What is wrong in it.
+        #[source]
+        source: Box<AggregationError>,
+    },
+    /// A factor is wider than the matrix it would have to span.
+    #[error("rank {rank} exceeds the module's width {width}: there are no {rank} orthonormal rows")]
+    RankTooLarge {
+        /// The rank.
+        rank: usize,
+        /// Largest rank that is possible.
+        width: usize,
+    },
+    /// An initialisation needs a frozen weight that the model does not have.
+    #[error("the frozen weight is needed but not at hand")]
+    MissingWeight,
+    /// A frozen weight of another shape than the module.
+    #[error("the frozen weight has shape {found:?}, the module {expected:?}")]
+    WrongWeightShape {
+        /// `[d_out, d_in]`.
+        expected: Vec<usize>,
+        /// Shape found.
+        found: Vec<usize>,
+    },
+    /// An initialisation that the adapter kind cannot have.
+    #[error("initialisation {init} is only possible for LoRA factors, the adapter is {kind:?}")]
+    UnsupportedInit {
+        /// Its name.
+        init: &'static str,
+        /// The kind asked for.
+        kind: AdapterKind,
+    },
+    /// No method has this name.
+    #[error("there is no method {name:?}; the nearest name is {nearest:?}")]
+    UnknownMethod {
+        /// The name asked for.
+        name: String,
+        /// The nearest name that exists.
+        nearest: &'static str,
+    },
+    /// A method cannot serve this adapter kind.
+    #[error("method {method} serves {supported:?} adapters, not {kind:?}")]
+    UnsupportedKind {
+        /// The method's name.
+        method: &'static str,
+        /// The kind asked for.
+        kind: AdapterKind,
+        /// The kinds that it serves.
+        supported: &'static [AdapterKind],
+    },
+    /// A method has no such parameter.
+    #[error("method {method} has no parameter {key:?}; {}", hint(nearest.as_deref()))]
+    UnknownParameter {
+        /// The method's name.
+        method: &'static str,
+        /// The key found.
+        key: String,
+        /// The nearest key that exists.
+        nearest: Option<String>,
+    },
+    /// A parameter of a wrong type.
+    #[error("parameters of method {method}")]
+    InvalidParameters {
+        /// The method's name.
+        method: &'static str,
+        /// What the reader says.
+        #[source]
+        source: toml::de::Error,
+    },
+    /// A parameter outside of its range.
+    #[error("method {method}: {key} = {found} is not {expected}")]
+    OutOfRange {
+        /// The method's name.
+        method: &'static str,
+        /// The parameter.
+        key: &'static str,
+        /// The range in words.
+        expected: &'static str,
+        /// The value found.
+        found: f64,
+    },
+    /// A tensor that cannot be read, or a result that is no valid adapter.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(|| "it has no parameters".to_owned(), |key| format!("the nearest is {key:?}"))
+}
