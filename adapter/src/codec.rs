@@ -10,7 +10,10 @@ use std::{
     fmt,
 };
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{
+    Dtype, SafeTensors,
+    tensor::{Metadata, TensorView},
+};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::{AdapterError, Tensor, TensorRef};
@@ -80,8 +83,9 @@ pub(crate) fn layout(
     refuse_oversize(length, expected)?;
     let header = header(head, header_limit(expected))?;
     refuse_duplicates(header)?;
-    let (header_bytes, metadata) = SafeTensors::read_metadata(head)?;
-    let values_start = header_bytes as u64 + 8;
+    // Not `SafeTensors::read_metadata`: it wants the whole file in memory.
+    let metadata: Metadata = serde_json::from_slice(header).map_err(AdapterError::Header)?;
+    let values_start = header.len() as u64 + 8;
     if metadata.data_len() as u64 + values_start != length {
         return Err(AdapterError::Safetensors(safetensors::SafeTensorError::MetadataIncompleteBuffer));
     }
