@@ -1,7 +1,7 @@
 //! From files to examples: readers, label and client columns, splits, and the in-memory [`Dataset`].
 //!
-//! [`load`] reads what a [`DataConfig`] names into [`LoadedText`]: rows of text with their labels and, where the data
-//! has them, natural clients. [`LoadedText::tokenize`] turns those rows into datasets. A row that cannot be understood
+//! [`LoadedText::load`] reads what a [`DataConfig`] names: rows of text with their labels and, where the data has
+//! them, natural clients. [`LoadedText::tokenize`] turns those rows into datasets. A row that cannot be understood
 //! is an error with its file and line; rows are never skipped or repaired.
 
 mod clinc;
@@ -13,8 +13,8 @@ mod error;
 mod jsonl;
 mod labels;
 mod layout;
-mod loaded;
 mod lines;
+mod loaded;
 mod record;
 mod split;
 
@@ -22,6 +22,6 @@ pub use columns::Column;
 pub use config::{DataConfig, Format};
 pub use dataset::{Dataset, Groups};
 pub use error::{DataError, RowProblem};
-pub use loaded::{LoadedText, load};
+pub use loaded::LoadedText;
 pub use record::Record;
 pub use split::{Holdout, hold_out, thin};

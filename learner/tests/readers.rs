@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use fedlora_adapter::Seed;
-use fedlora_learner::data::{Column, DataConfig, DataError, Format, LoadedText, Record, load};
+use fedlora_learner::data::{Column, DataConfig, DataError, Format, LoadedText, Record};
 use tempfile::TempDir;
 
 const SEED: Seed = Seed(7);
@@ -24,7 +24,7 @@ fn read(name: &str, content: impl AsRef<[u8]>, change: impl FnOnce(&mut DataConf
     fs::write(folder.path().join(name), content).unwrap();
     let mut config = DataConfig { test_fraction: Some(0.5), ..DataConfig::new(folder.path().join(name)) };
     change(&mut config);
-    load(&config, SEED)
+    LoadedText::load(&config, SEED)
 }
 
 /// What is wrong with a file, without the folder it lies in.
@@ -34,8 +34,8 @@ fn complaint(name: &str, content: impl AsRef<[u8]>) -> String {
 }
 
 /// All rows in the order of their lines.
-fn rows(loaded: LoadedText) -> Vec<Record> {
-    let mut rows = [loaded.train, loaded.test].concat();
+fn rows(loaded: &LoadedText) -> Vec<Record> {
+    let mut rows = [loaded.train(), loaded.test()].concat();
     rows.sort_by_key(|row| row.line);
     rows
 }
@@ -47,7 +47,7 @@ fn texts(rows: &[Record]) -> Vec<(&str, &str, usize)> {
 #[test]
 fn glue_files_are_trimmed_and_keep_their_quotes() {
     let content = "sentence\tlabel\nit 's \"fine \t1\n\"so so \t0\ngood \t1\nbad \t0\n";
-    let rows = rows(read("train.tsv", content, |_| ()).unwrap());
+    let rows = rows(&read("train.tsv", content, |_| ()).unwrap());
     assert_eq!(texts(&rows), [("it 's \"fine", "1", 2), ("\"so so", "0", 3), ("good", "1", 4), ("bad", "0", 5)]);
 }
 
@@ -56,7 +56,7 @@ fn quoted_line_breaks_belong_to_the_text_and_lines_are_still_counted_right() {
     for end in ["\n", "\r\n"] {
         let content =
             ["text,category", "\"one,", "two\",a", "", "\"said \"\"hi\"\"\",b", "three,a", "four,b", ""].join(end);
-        let rows = rows(read("train.csv", content, |_| ()).unwrap());
+        let rows = rows(&read("train.csv", content, |_| ()).unwrap());
         let first = format!("one,{end}two");
         assert_eq!(
             texts(&rows),
@@ -67,7 +67,7 @@ fn quoted_line_breaks_belong_to_the_text_and_lines_are_still_counted_right() {
 
 #[test]
 fn a_byte_order_mark_is_not_part_of_the_first_column() {
-    let rows = rows(read("train.csv", "\u{feff}text,label\na,0\nb,0\nc,1\nd,1\n", |_| ()).unwrap());
+    let rows = rows(&read("train.csv", "\u{feff}text,label\na,0\nb,0\nc,1\nd,1\n", |_| ()).unwrap());
     assert_eq!(rows.len(), 4);
 }
 
@@ -77,7 +77,7 @@ fn json_lines_may_hold_nulls_and_numbers_as_labels() {
                    {\"sentence1\": \"bad\", \"sentence2\": \"worse\", \"label\": 0}\n\
                    {\"sentence1\": \"fine\", \"sentence2\": null, \"label\": 1}\n\
                    {\"sentence1\": \"poor\", \"sentence2\": null, \"label\": 0}\n";
-    let rows = rows(read("part.jsonl", content, |config| config.format = Format::FedsvdSplit).unwrap());
+    let rows = rows(&read("part.jsonl", content, |config| config.format = Format::FedsvdSplit).unwrap());
     assert_eq!(texts(&rows), [("good", "1", 1), ("bad", "0", 3), ("fine", "1", 4), ("poor", "0", 5)]);
     assert_eq!(rows.iter().map(|row| row.pair.as_deref()).collect::<Vec<_>>(), [None, Some("worse"), None, None]);
 }
@@ -92,14 +92,14 @@ fn columns_are_found_by_name_or_by_number() {
         config.label_column = Some(Column::Index(2));
         config.pair_column = Some(Column::Index(3));
     };
-    let numbered = rows(read("own.csv", content, by_number).unwrap());
+    let numbered = rows(&read("own.csv", content, by_number).unwrap());
     let by_name = |config: &mut DataConfig| {
         config.group_column = Some(Column::Name("site".into()));
         config.text_column = Some(Column::Name("note".into()));
         config.label_column = Some(Column::Name("code".into()));
         config.pair_column = Some(Column::Name("more".into()));
     };
-    let named = rows(read("own.csv", format!("site,note,code,more\n{content}"), by_name).unwrap());
+    let named = rows(&read("own.csv", format!("site,note,code,more\n{content}"), by_name).unwrap());
     let values = |rows: &[Record]| {
         rows.iter()
             .map(|row| (row.text.clone(), row.pair.clone(), row.label.clone(), row.group.clone()))
@@ -188,23 +188,23 @@ const INTENTS: &str = r#"{
 fn clinc_domains_are_groups_and_out_of_scope_rows_are_a_choice() {
     let folder = folder(&[("data_full.json", INTENTS), ("domains.json", DOMAINS)]);
     let mut config = DataConfig::new(folder.path());
-    let loaded = load(&config, SEED).unwrap();
-    assert_eq!((loaded.train.len(), loaded.test.len()), (3, 1));
+    let loaded = LoadedText::load(&config, SEED).unwrap();
+    assert_eq!((loaded.train().len(), loaded.test().len()), (3, 1));
     assert_eq!(loaded.group_names(), ["banking", "travel"]);
-    assert_eq!(loaded.label_names, ["balance", "book_flight", "transfer"]);
+    assert_eq!(loaded.label_names(), ["balance", "book_flight", "transfer"]);
     config.include_oos = true;
-    let loaded = load(&config, SEED).unwrap();
-    assert_eq!((loaded.train.len(), loaded.test.len()), (4, 2));
+    let loaded = LoadedText::load(&config, SEED).unwrap();
+    assert_eq!((loaded.train().len(), loaded.test().len()), (4, 2));
     assert_eq!(loaded.group_names(), ["banking", "oos", "travel"]);
 }
 
 #[test]
 fn clinc_mistakes_are_named() {
     let stray = folder(&[("data_full.json", INTENTS), ("domains.json", r#"{"banking": ["balance", "transfer"]}"#)]);
-    let error = load(&DataConfig::new(stray.path()), SEED).unwrap_err().to_string();
+    let error = LoadedText::load(&DataConfig::new(stray.path()), SEED).unwrap_err().to_string();
     assert!(error.ends_with("domains.json lists no domain for the intent `book_flight`"), "{error}");
     let broken = folder(&[("data_full.json", "{\n\"train\": [],\n\"test\": [[1, \"a\"]]\n}")]);
-    let error = load(&DataConfig::new(broken.path()), SEED).unwrap_err().to_string();
+    let error = LoadedText::load(&DataConfig::new(broken.path()), SEED).unwrap_err().to_string();
     assert!(error.contains("data_full.json:3: expected lists `train` and `test`"), "{error}");
 }
 
@@ -218,61 +218,61 @@ fn every_file_of_a_split_is_a_client_in_the_order_of_their_numbers() {
         ("dev.tsv", "sentence\tlabel\nq \t1\n"),
     ]);
     let config = DataConfig { test_path: Some(folder.path().join("dev.tsv")), ..DataConfig::new(folder.path()) };
-    let loaded = load(&config, SEED).unwrap();
-    assert_eq!(loaded.client_names, ["part_9", "part_10"]);
-    assert_eq!(loaded.clients, Some(vec![vec![0], vec![1, 2]]));
-    assert_eq!(texts(&loaded.train), [("i", "1", 1), ("k", "0", 1), ("l", "1", 2)]);
-    assert_eq!(texts(&loaded.test), [("q", "1", 2)]);
+    let loaded = LoadedText::load(&config, SEED).unwrap();
+    assert_eq!(loaded.client_names().unwrap(), ["part_9", "part_10"]);
+    assert_eq!(loaded.clients().unwrap(), [vec![0], vec![1, 2]]);
+    assert_eq!(texts(loaded.train()), [("i", "1", 1), ("k", "0", 1), ("l", "1", 2)]);
+    assert_eq!(texts(loaded.test()), [("q", "1", 2)]);
 }
 
 #[test]
 fn sentence_files_are_sources_and_each_source_and_label_is_tested() {
-    let lines = |name: &str| (0..10).map(|row| format!("{name} {row}.  \t{}\n", row % 2)).collect::<String>();
+    let lines = |name: &str| (0..10).map(|row| format!("{name} {row}.  \t{}\n", row % 2)).collect::<Vec<_>>().concat();
     let folder = folder(&[
         ("yelp_labelled.txt", &lines("food")),
         ("imdb_labelled.txt", &lines("film")),
         ("readme.txt", "This archive holds sentences.\n"),
     ]);
     let config = DataConfig { test_fraction: Some(0.2), ..DataConfig::new(folder.path()) };
-    let loaded = load(&config, SEED).unwrap();
-    assert_eq!(loaded.client_names, ["imdb", "yelp"]);
-    let mut tested: Vec<_> = loaded.test.iter().map(|row| (row.group.clone().unwrap(), row.label.clone())).collect();
+    let loaded = LoadedText::load(&config, SEED).unwrap();
+    assert_eq!(loaded.client_names().unwrap(), ["imdb", "yelp"]);
+    let mut tested: Vec<_> = loaded.test().iter().map(|row| (row.group.clone().unwrap(), row.label.clone())).collect();
     tested.sort();
     let strata = [("imdb", "0"), ("imdb", "1"), ("yelp", "0"), ("yelp", "1")];
     assert_eq!(tested, strata.map(|(group, label)| (group.to_owned(), label.to_owned())));
-    assert_eq!(loaded.clients, Some(vec![(0..8).collect(), (8..16).collect()]));
-    assert!(loaded.train.iter().all(|row| !loaded.test.iter().any(|test| test.text == row.text)));
-    assert_eq!(load(&config, SEED).unwrap(), loaded);
-    assert_ne!(load(&config, Seed(8)).unwrap(), loaded);
+    assert_eq!(loaded.clients().unwrap(), [(0..8).collect::<Vec<u32>>(), (8..16).collect()]);
+    assert!(loaded.train().iter().all(|row| !loaded.test().iter().any(|test| test.text == row.text)));
+    assert_eq!(LoadedText::load(&config, SEED).unwrap(), loaded);
+    assert_ne!(LoadedText::load(&config, Seed(8)).unwrap(), loaded);
 }
 
 #[test]
 fn a_folder_of_tables_is_tested_on_its_own_test_file() {
     let folder = folder(&[("train.csv", "text,category\na,x\nb,y\n"), ("test.csv", "text,category\nc,y\n")]);
-    let loaded = load(&DataConfig::new(folder.path()), SEED).unwrap();
-    assert_eq!((loaded.train.len(), texts(&loaded.test)), (2, vec![("c", "y", 2)]));
+    let loaded = LoadedText::load(&DataConfig::new(folder.path()), SEED).unwrap();
+    assert_eq!((loaded.train().len(), texts(loaded.test())), (2, vec![("c", "y", 2)]));
 }
 
 #[test]
 fn a_label_that_training_lacks_is_an_error() {
     let folder = folder(&[("train.csv", "text,category\na,x\nb,y\n"), ("test.csv", "text,category\nc,y\nd,z\n")]);
-    let error = load(&DataConfig::new(folder.path()), SEED).unwrap_err().to_string();
+    let error = LoadedText::load(&DataConfig::new(folder.path()), SEED).unwrap_err().to_string();
     assert!(error.ends_with("test.csv:3: label `z` does not occur in the training rows"), "{error}");
 }
 
 #[test]
 fn limits_sample_rows_without_losing_labels_or_clients() {
-    let lines = |label: u32| (0..50).map(|row| format!("text {row}\t{label}\n")).collect::<String>();
+    let lines = |label: u32| (0..50).map(|row| format!("text {row}\t{label}\n")).collect::<Vec<_>>().concat();
     let folder = folder(&[("a.txt", &lines(0)), ("b.txt", &(lines(0) + &lines(1)))]);
     let mut config = DataConfig { test_fraction: Some(0.2), ..DataConfig::new(folder.path()) };
     config.max_rows = Some(12);
     config.max_test_rows = Some(3);
-    let loaded = load(&config, SEED).unwrap();
-    assert_eq!((loaded.train.len(), loaded.test.len(), loaded.label_names.len()), (12, 3, 2));
-    let clients = loaded.clients.unwrap();
+    let loaded = LoadedText::load(&config, SEED).unwrap();
+    assert_eq!((loaded.train().len(), loaded.test().len(), loaded.label_names().len()), (12, 3, 2));
+    let clients = loaded.clients().unwrap();
     assert_eq!(clients.concat(), (0..12).collect::<Vec<u32>>());
-    for (client, name) in clients.iter().zip(&loaded.client_names) {
-        assert!(client.iter().all(|row| loaded.train[*row as usize].group.as_ref() == Some(name)));
+    for (client, name) in clients.iter().zip(loaded.client_names().unwrap()) {
+        assert!(client.iter().all(|row| loaded.train()[*row as usize].group.as_ref() == Some(name)));
     }
 }
 
@@ -281,7 +281,10 @@ fn a_configuration_that_cannot_be_meant_is_refused() {
     let content = "text,label\nx,1\ny,0\n";
     let refused = |change: fn(&mut DataConfig)| read("a.csv", content, change).unwrap_err().to_string();
     let none = refused(|config| config.test_fraction = None);
-    assert!(none.ends_with("a.csv names no test rows: set `test-path` or `test-fraction`"), "{none}");
+    assert!(
+        none.ends_with("a.csv leaves no test rows: set `test-path`, or `test-fraction` where labels have several rows"),
+        "{none}"
+    );
     let both = refused(|config| config.test_path = Some(Path::new("b.csv").into()));
     assert_eq!(both, "`test-path` and `test-fraction` exclude each other: keep one");
     let all = refused(|config| config.test_fraction = Some(1.0));
@@ -289,7 +292,7 @@ fn a_configuration_that_cannot_be_meant_is_refused() {
     assert_eq!(refused(|config| config.max_rows = Some(0)), "`max-rows` is 0, expected at least 1");
     let one = read("a.csv", "text,label\nx,1\ny,1\n", |_| ()).unwrap_err().to_string();
     assert!(one.ends_with("has the label `1`, expected at least two labels"), "{one}");
-    let absent = load(&DataConfig::new("nowhere.csv"), SEED).unwrap_err().to_string();
+    let absent = LoadedText::load(&DataConfig::new("nowhere.csv"), SEED).unwrap_err().to_string();
     assert_eq!(absent, "cannot read nowhere.csv");
 }
 

@@ -74,7 +74,7 @@ pub enum DataError {
         expected: &'static str,
     },
     /// There is nothing to test on.
-    #[error("{} names no test rows: set `test-path` or `test-fraction`", path.display())]
+    #[error("{} leaves no test rows: set `test-path`, or `test-fraction` where labels have several rows", path.display())]
     NoTest {
         /// The training data.
         path: PathBuf,

@@ -10,19 +10,20 @@ use super::{DataConfig, DataError, Dataset, Format, Groups, Record, clinc, hold_
 use crate::error::LearnerError;
 use crate::tokenizer::TextTokenizer;
 
-/// Labelled texts for training and testing.
+/// Labelled texts for training and testing. Every row's label is among the label names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadedText {
-    /// Rows to train on.
-    pub train: Vec<Record>,
-    /// Rows to test on.
-    pub test: Vec<Record>,
-    /// Names of the labels, in the order of their numbers; every row's label is among them.
-    pub label_names: Vec<String>,
-    /// Where the training data are several files: each file's rows, as positions in `train`.
-    pub clients: Option<Vec<Vec<u32>>>,
-    /// Names of `clients`, after their files.
-    pub client_names: Vec<String>,
+    train: Vec<Record>,
+    test: Vec<Record>,
+    label_names: Vec<String>,
+    files: Option<Files>,
+}
+
+/// Training files as clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Files {
+    names: Vec<String>,
+    rows: Vec<Vec<u32>>,
 }
 
 /// Rows with the number of the file each came from.
@@ -31,101 +32,70 @@ struct Rows {
     files: Vec<u32>,
 }
 
-/// Reads what `config` names. The seed decides which rows `test-fraction` holds out and which rows a limit keeps.
-///
-/// # Errors
-///
-/// On the first row that cannot be understood, on a test label that training lacks, and on configurations that name
-/// no test rows; see [`DataError`].
-pub fn load(config: &DataConfig, seed: Seed) -> Result<LoadedText, DataError> {
-    config.check()?;
-    let format = layout::format(&config.path, config)?;
-    let (train, test, file_names) = match format {
-        Format::Clinc150 => read_clinc(config)?,
-        _ => read_files(format, config)?,
-    };
-    let (train, test) = match (test, config.test_fraction) {
-        (_, Some(fraction)) => split(&train, fraction, seed),
-        (test, None) => (train, test.unwrap_or_default()),
-    };
-    if test.is_empty() {
-        return Err(DataError::NoTest { path: config.path.clone() });
-    }
-    // Before any limit, so that a sample without some label still has the data's labels.
-    let label_names = labels::names(&train.records);
-    if let [label] = label_names.as_slice() {
-        return Err(DataError::OneLabel { path: config.path.clone(), label: label.clone() });
-    }
-    labels::numbers(&test, &label_names)?;
-    let mut rng = seed.run(Purpose::Data);
-    let kept = thin(positions(&train.records), config.max_rows, &mut rng);
-    let tested = thin(positions(&test), config.max_test_rows, &mut rng);
-    let clients = (file_names.len() > 1).then(|| by_file(&train, &kept, file_names.len()));
-    Ok(LoadedText {
-        train: take(&train.records, &kept),
-        test: take(&test, &tested),
-        label_names,
-        client_names: if clients.is_some() { file_names } else { Vec::new() },
-        clients,
-    })
-}
-
-type Read = (Rows, Option<Vec<Record>>, Vec<String>);
-
-fn read_clinc(config: &DataConfig) -> Result<Read, DataError> {
-    let (train, test) = clinc::read(&config.path, config.include_oos)?;
-    let test = match &config.test_path {
-        Some(path) => clinc::read(path, config.include_oos)?.1,
-        None => test,
-    };
-    let files = vec![0; train.len()];
-    Ok((Rows { records: train, files }, Some(test), Vec::new()))
-}
-
-fn read_files(format: Format, config: &DataConfig) -> Result<Read, DataError> {
-    let layout = Layout::find(format, config)?;
-    let several = layout.train.len() > 1;
-    let mut train = Rows { records: Vec::new(), files: Vec::new() };
-    for (file, number) in layout.train.iter().zip(0..) {
-        let mut records = layout.read_train(file, config)?;
-        if several && config.group_column.is_none() {
-            let name = layout::source_name(file);
-            records.iter_mut().for_each(|record| record.group = Some(name.clone()));
-        }
-        train.files.extend(records.iter().map(|_| number));
-        train.records.append(&mut records);
-    }
-    let test = layout.test.as_ref().map(|file| layout.read_test(file, config)).transpose()?;
-    let names = layout.train.iter().map(|file| layout::source_name(file)).collect();
-    Ok((train, test, names))
-}
-
-/// Holds rows out by group and label, so that every client and label is tested.
-fn split(rows: &Rows, fraction: f64, seed: Seed) -> (Rows, Vec<Record>) {
-    let stratum = |row: u32| rows.records.get(row as usize).map(|record| (&record.group, &record.label));
-    let holdout = hold_out(&positions(&rows.records), stratum, fraction, &mut seed.run(Purpose::Split));
-    let files = take(&rows.files, &holdout.train);
-    (Rows { records: take(&rows.records, &holdout.train), files }, take(&rows.records, &holdout.test))
-}
-
-fn positions<T>(items: &[T]) -> Vec<u32> {
-    (0..items.len() as u32).collect()
-}
-
-fn take<T: Clone>(items: &[T], rows: &[u32]) -> Vec<T> {
-    rows.iter().filter_map(|row| items.get(*row as usize).cloned()).collect()
-}
-
-/// Positions among the kept rows, by file.
-fn by_file(rows: &Rows, kept: &[u32], files: usize) -> Vec<Vec<u32>> {
-    let mut clients = vec![Vec::new(); files];
-    for (file, position) in take(&rows.files, kept).into_iter().zip(0..) {
-        clients[file as usize].push(position);
-    }
-    clients
-}
-
 impl LoadedText {
+    /// Reads what `config` names. The seed decides which rows `test-fraction` holds out and which rows a limit keeps.
+    ///
+    /// # Errors
+    ///
+    /// On the first row that cannot be understood, on a test label that training lacks, and on configurations that leave
+    /// no test rows; see [`DataError`].
+    pub fn load(config: &DataConfig, seed: Seed) -> Result<Self, DataError> {
+        config.check()?;
+        let format = layout::format(&config.path, config)?;
+        let (train, test, file_names) = match format {
+            Format::Clinc150 => read_clinc(config)?,
+            _ => read_files(format, config)?,
+        };
+        let (train, test) = match (test, config.test_fraction) {
+            (_, Some(fraction)) => split(&train, fraction, seed),
+            (test, None) => (train, test.unwrap_or_default()),
+        };
+        if test.is_empty() {
+            return Err(DataError::NoTest { path: config.path.clone() });
+        }
+        // Before any limit, so that a sample without some label still has the data's labels.
+        let label_names = labels::names(&train.records);
+        if let [label] = label_names.as_slice() {
+            return Err(DataError::OneLabel { path: config.path.clone(), label: label.clone() });
+        }
+        labels::numbers(&test, &label_names)?;
+        let mut rng = seed.run(Purpose::Data);
+        let kept = thin(positions(&train.records), config.max_rows, &mut rng);
+        let tested = thin(positions(&test), config.max_test_rows, &mut rng);
+        let files = (file_names.len() > 1).then(|| by_file(&train, &kept, file_names));
+        Ok(Self { train: take(&train.records, &kept), test: take(&test, &tested), label_names, files })
+    }
+
+    /// Rows to train on.
+    #[must_use]
+    pub fn train(&self) -> &[Record] {
+        &self.train
+    }
+
+    /// Rows to test on.
+    #[must_use]
+    pub fn test(&self) -> &[Record] {
+        &self.test
+    }
+
+    /// Names of the labels, in the order of their numbers.
+    #[must_use]
+    pub fn label_names(&self) -> &[String] {
+        &self.label_names
+    }
+
+    /// Where the training data are several files: each file's rows, as positions in [`Self::train`].
+    #[must_use]
+    pub fn clients(&self) -> Option<&[Vec<u32>]> {
+        self.files.as_ref().map(|files| files.rows.as_slice())
+    }
+
+    /// Names of [`Self::clients`], after their files.
+    #[must_use]
+    pub fn client_names(&self) -> Option<&[String]> {
+        self.files.as_ref().map(|files| files.names.as_slice())
+    }
+
     /// The training and the test dataset in a model's tokens, each text cut to `max_length` tokens.
     ///
     /// Both number labels and groups alike. Texts are encoded in parallel; the result does not depend on threads.
@@ -156,6 +126,63 @@ impl LoadedText {
         let only_tested: Vec<String> = test.difference(&train).cloned().collect();
         train.into_iter().chain(only_tested).collect()
     }
+}
+
+type Read = (Rows, Option<Vec<Record>>, Vec<String>);
+
+fn read_clinc(config: &DataConfig) -> Result<Read, DataError> {
+    let (train, test) = clinc::read(&config.path, config.include_oos)?;
+    let test = match &config.test_path {
+        Some(path) => clinc::read(path, config.include_oos)?.1,
+        None => test,
+    };
+    let files = vec![0; train.len()];
+    Ok((Rows { records: train, files }, Some(test), Vec::new()))
+}
+
+fn read_files(format: Format, config: &DataConfig) -> Result<Read, DataError> {
+    let layout = Layout::find(format, config)?;
+    let several = layout.train.len() > 1;
+    let mut train = Rows { records: Vec::new(), files: Vec::new() };
+    for (file, number) in layout.train.iter().zip(0..) {
+        let mut records = layout.read_train(file, config)?;
+        if several && config.group_column.is_none() {
+            let name = layout::source_name(file);
+            for record in &mut records {
+                record.group = Some(name.clone());
+            }
+        }
+        train.files.extend(records.iter().map(|_| number));
+        train.records.append(&mut records);
+    }
+    let test = layout.test.as_ref().map(|file| layout.read_test(file, config)).transpose()?;
+    let names = layout.train.iter().map(|file| layout::source_name(file)).collect();
+    Ok((train, test, names))
+}
+
+/// Holds rows out by group and label, so that every client and label is tested.
+fn split(rows: &Rows, fraction: f64, seed: Seed) -> (Rows, Vec<Record>) {
+    let stratum = |row: u32| rows.records.get(row as usize).map(|record| (&record.group, &record.label));
+    let holdout = hold_out(&positions(&rows.records), stratum, fraction, &mut seed.run(Purpose::Split));
+    let files = take(&rows.files, &holdout.train);
+    (Rows { records: take(&rows.records, &holdout.train), files }, take(&rows.records, &holdout.test))
+}
+
+fn positions<T>(items: &[T]) -> Vec<u32> {
+    (0..items.len() as u32).collect()
+}
+
+fn take<T: Clone>(items: &[T], rows: &[u32]) -> Vec<T> {
+    rows.iter().filter_map(|row| items.get(*row as usize).cloned()).collect()
+}
+
+/// Positions among the kept rows, by file.
+fn by_file(rows: &Rows, kept: &[u32], names: Vec<String>) -> Files {
+    let mut held = vec![Vec::new(); names.len()];
+    for (file, position) in take(&rows.files, kept).into_iter().zip(0..) {
+        held[file as usize].push(position);
+    }
+    Files { names, rows: held }
 }
 
 fn encode(tokenizer: &TextTokenizer, row: &Record, max_length: usize) -> Result<Vec<u32>, LearnerError> {
