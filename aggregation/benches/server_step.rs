@@ -1,1 +1,154 @@
-fn main(){}
+//! Cost of one server step, each figure beside what the machine can do in the same run.
+//!
+//! `cargo bench -p fedlora-aggregation`: the mean of 100 adapters of 10 MiB against a loop that only reads them, from
+//! memory and from files in the page cache; one `FedSVD` step and one LoRA-FAIR step on one core.
+
+use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
+
+use fedlora_adapter::{
+    Adapter, AdapterKind, AdapterSpec, AdapterUpdate, ClientId, LoraFactors, ModuleName, ModuleSpec, RoundId, Tensor,
+    UpdateFile, UpdateSource, encode,
+};
+use fedlora_aggregation::{Method, Strategy, WeightedUpdate, aggregate};
+use rayon::prelude::*;
+
+const CLIENTS: u64 = 100;
+const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
+
+fn main() {
+    mean_of_many();
+    one_core("fedsvd", 4096, 16, 10);
+    one_core("lora-fair", 768, 16, 6);
+}
+
+/// Shortest of several runs, in seconds: the one that was disturbed least.
+fn best_of(runs: usize, mut work: impl FnMut()) -> f64 {
+    (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64()
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+fn spec(modules: usize, width: usize, rank: usize) -> Arc<AdapterSpec> {
+    let module = ModuleSpec { d_in: width, d_out: width };
+    Arc::new(AdapterSpec {
+        kind: AdapterKind::Lora,
+        rank,
+        alpha: 16.0,
+        use_rslora: false,
+        projection_seed: 0,
+        modules: (0..modules).map(|index| (ModuleName::new(format!("layer.{index}")), module)).collect(),
+        head: BTreeMap::new(),
+    })
+}
+
+/// Values in [-1, 1] that differ between clients, from a hash of the index.
+fn adapter(spec: &Arc<AdapterSpec>, client: u64) -> Adapter {
+    let value = |index: usize| {
+        let mixed = (index as u64 ^ (client << 40)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        mixed as f32 / (1 << 23) as f32 - 1.0
+    };
+    let factors = |module: &ModuleSpec| LoraFactors {
+        a: Tensor::from_fn(&[spec.rank, module.d_in], value),
+        b: Tensor::from_fn(&[module.d_out, spec.rank], value),
+    };
+    let modules = spec.modules.iter().map(|(name, module)| (name.clone(), factors(module))).collect();
+    Adapter::new(Arc::clone(spec), modules, BTreeMap::new()).expect("finite by construction")
+}
+
+fn build(method: &str) -> Box<dyn Strategy> {
+    Method::find(method).and_then(|method| method.build(&toml::Table::new())).expect("a row of the registry")
+}
+
+fn step(strategy: &dyn Strategy, previous: &Adapter, sources: &[&dyn UpdateSource]) {
+    let updates: Vec<_> = (0..)
+        .zip(sources)
+        .map(|(client, update)| WeightedUpdate { client: ClientId(client), weight: 1.0, update: *update })
+        .collect();
+    black_box(aggregate(strategy, RoundId(1), previous, &updates).expect("valid updates"));
+}
+
+fn mean_of_many() {
+    // 40 modules of 4096 x 4096 at rank 8 are 40 * 2 * 8 * 4096 * 4 bytes = 10 MiB.
+    let spec = spec(40, 4096, 8);
+    let strategy = build("fedavg");
+    let adapters: Vec<_> = (0..CLIENTS).map(|client| adapter(&spec, client)).collect();
+    let bytes = adapters.len() as f64 * 10.0 * 1024.0 * 1024.0;
+    let read = best_of(7, || {
+        black_box(sum_of_bits(&adapters));
+    });
+    let sources: Vec<_> = adapters.iter().map(|adapter| adapter as &dyn UpdateSource).collect();
+    let mean = best_of(7, || step(&*strategy, &adapters[0], &sources));
+    report("memory", bytes, read, mean);
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let directive = strategy.directive(RoundId(1));
+    let paths: Vec<_> = (0..CLIENTS).map(|client| folder.path().join(format!("{client}.safetensors"))).collect();
+    for (adapter, path) in adapters.iter().zip(&paths) {
+        let update = AdapterUpdate::select(adapter, directive);
+        let tensors = update.tensors().iter().map(|(name, tensor)| (name.as_str(), tensor.as_ref()));
+        std::fs::write(path, encode(tensors).expect("encodable")).expect("room for 1 GiB");
+    }
+    let files: Vec<_> = paths.iter().map(|path| UpdateFile::open(path, &spec, directive).expect("valid")).collect();
+    let read = best_of(7, || {
+        black_box(sum_of_files(&paths));
+    });
+    let sources: Vec<_> = files.iter().map(|file| file as &dyn UpdateSource).collect();
+    let mean = best_of(7, || step(&*strategy, &adapters[0], &sources));
+    report("files", bytes, read, mean);
+}
+
+fn report(place: &str, bytes: f64, read: f64, mean: f64) {
+    let speed = |seconds: f64| bytes / seconds / GIB;
+    println!(
+        "mean of {CLIENTS} x 10 MiB in {place}: {:.2} GiB/s, reading alone {:.2} GiB/s, ratio {:.2}",
+        speed(mean),
+        speed(read),
+        read / mean
+    );
+}
+
+/// The cheapest use of every byte in memory: integer sums in eight lanes, tensors in parallel.
+fn sum_of_bits(adapters: &[Adapter]) -> u32 {
+    let tensors: Vec<_> =
+        adapters.iter().flat_map(|adapter| adapter.modules().values()).flat_map(|one| [&one.a, &one.b]).collect();
+    tensors.par_iter().map(|tensor| sum(tensor.values())).reduce(|| 0, u32::wrapping_add)
+}
+
+fn sum(values: &[f32]) -> u32 {
+    let mut lanes = [0_u32; 32];
+    for chunk in values.chunks_exact(32) {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane = lane.wrapping_add(value.to_bits()));
+    }
+    lanes.into_iter().fold(0, u32::wrapping_add)
+}
+
+/// The cheapest use of every byte in a cached file: read into one small buffer, again and again.
+fn sum_of_files(paths: &[std::path::PathBuf]) -> u64 {
+    use std::io::Read;
+    let read = |path: &std::path::PathBuf| {
+        let mut file = std::fs::File::open(path).expect("written above");
+        let mut buffer = vec![0; 256 * 1024];
+        let mut total = 0;
+        loop {
+            match file.read(&mut buffer).expect("readable") {
+                0 => return total,
+                length => total += length as u64,
+            }
+        }
+    };
+    paths.par_iter().map(read).sum()
+}
+
+fn one_core(method: &str, width: usize, rank: usize, clients: u64) {
+    let spec = spec(1, width, rank);
+    let strategy = build(method);
+    let adapters: Vec<_> = (0..clients).map(|client| adapter(&spec, client)).collect();
+    let sources: Vec<_> = adapters.iter().map(|adapter| adapter as &dyn UpdateSource).collect();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread");
+    let seconds = pool.install(|| best_of(50, || step(&*strategy, &adapters[0], &sources)));
+    println!("{method}, one module {width} x {width}, r = {rank}, K = {clients}, one core: {:.2} ms", seconds * 1e3);
+}

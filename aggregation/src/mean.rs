@@ -1,7 +1,7 @@
 //! The weighted mean of many large tensors, at the speed of memory.
 //!
-//! Blocks of elements go to threads; within a block the accumulators are f64 and stay in the first-level cache while
-//! the clients' values stream past, several clients per pass. Each element is `((0 + p_1 x_1) + p_2 x_2) + ...` in
+//! Blocks of elements go to threads; within a block the accumulators are f64 and stay in the cache while the clients'
+//! values stream past, several clients per pass. Each element is `((0 + p_1 x_1) + p_2 x_2) + ...` in
 //! client order, whatever the blocks, the grouping and the width of the vector unit: multiply and add are rounded
 //! separately, so wider registers do not change a bit.
 
@@ -11,10 +11,11 @@ use rayon::prelude::*;
 
 use crate::AggregationError;
 
-/// Elements per block: 16 KiB of f64 accumulators and, for [`GROUP`] clients in files, 64 KiB of values.
-const BLOCK: usize = 2048;
+/// Elements per block: 128 KiB of accumulators and 64 KiB per client of a group, so that all stays in the second-level
+/// cache while each read from a file is long enough to be worth its system call.
+const BLOCK: usize = 16 * 1024;
 /// Clients per pass over the accumulators.
-const GROUP: usize = 8;
+const GROUP: usize = 4;
 
 /// `sum p_k X_k`, rounded once to f32 at the end.
 ///

@@ -47,10 +47,7 @@ impl Strategy for FedAvg {
         previous: &LoraFactors,
         contributions: &[Contribution<'_>],
     ) -> Result<LoraFactors, AggregationError> {
-        Ok(LoraFactors {
-            a: mean(previous, contributions, Side::A)?,
-            b: mean(previous, contributions, Side::B)?,
-        })
+        Ok(LoraFactors { a: mean(previous, contributions, Side::A)?, b: mean(previous, contributions, Side::B)? })
     }
 }
 

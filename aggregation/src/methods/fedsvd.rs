@@ -97,8 +97,7 @@ impl Strategy for FedSvd {
 fn refactor(a_t: Matrix, b_t: &Matrix, split: Split) -> (Matrix, Matrix) {
     let (q, r) = low_rank::thin_qr(a_t);
     let m_t = r * b_t;
-    let Rotation { vectors, singular_values } =
-        low_rank::orthogonalise_columns(low_rank::thin_r(m_t.transpose()));
+    let Rotation { vectors, singular_values } = low_rank::orthogonalise_columns(low_rank::thin_r(m_t.transpose()));
     let mut a_t = q * &vectors;
     let signs = low_rank::fix_signs(&mut a_t);
     let mut b_t = vectors.tr_mul(&m_t);

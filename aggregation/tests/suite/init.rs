@@ -1,0 +1,102 @@
+//! The first global adapter: its distributions, its independence of what else is adapted, its refusals.
+
+use std::sync::Arc;
+
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, ModuleName, ModuleSpec, Seed, Side, Tensor};
+use fedlora_aggregation::{AggregationError, Init, initial};
+
+use crate::support::{Dense, F32, awkward, factors, spec};
+
+fn make(spec: &Arc<AdapterSpec>, init: Init, seed: u64) -> Result<Adapter, AggregationError> {
+    initial(Arc::clone(spec), init, Seed(seed), &|_| None)
+}
+
+#[test]
+fn training_starts_at_the_base_model() {
+    for (kind, init) in
+        [(AdapterKind::Lora, Init::Default), (AdapterKind::Lora, Init::Orthonormal), (AdapterKind::Vera, Init::Default)]
+    {
+        let adapter = make(&awkward(kind), init, 1).expect("usable");
+        assert!(factors(&adapter, Side::B).iter().all(|b| b.amax() == 0.0));
+        assert!(factors(&adapter, Side::A).iter().all(|a| a.amax() > 0.0));
+    }
+}
+
+#[test]
+fn default_entries_are_uniform_within_the_bound_of_kaiming() {
+    let adapter = make(&spec(AdapterKind::Lora, 8, &[(1024, 4)]), Init::Default, 1).expect("usable");
+    let a = &factors(&adapter, Side::A)[0];
+    let bound = 1.0 / 32.0;
+    assert!(a.amax() <= bound && a.amax() > 0.99 * bound);
+    // 8192 uniform values: the mean has a deviation of bound / sqrt(3 * 8192), the variance is bound² / 3 within 5 %.
+    assert!(a.mean().abs() < 5.0 * bound / (3.0 * 8192.0_f64).sqrt());
+    assert!((a.norm_squared() / 8192.0 / (bound * bound / 3.0) - 1.0).abs() < 0.05);
+}
+
+#[test]
+fn orthonormal_rows_are_orthonormal() {
+    let adapter = make(&awkward(AdapterKind::Lora), Init::Orthonormal, 2).expect("usable");
+    for a in factors(&adapter, Side::A) {
+        assert!((&a * a.transpose() - Dense::identity(3, 3)).amax() < 4.0 * F32);
+    }
+}
+
+#[test]
+fn vera_starts_at_a_tenth() {
+    let adapter = make(&awkward(AdapterKind::Vera), Init::Default, 2).expect("usable");
+    assert!(adapter.modules().values().all(|factors| factors.a.values().iter().all(|&value| value == 0.1)));
+}
+
+#[test]
+fn equal_seeds_give_equal_bytes_and_others_do_not() {
+    for init in [Init::Default, Init::Orthonormal] {
+        let make = |seed| make(&awkward(AdapterKind::Lora), init, seed).expect("usable");
+        assert_eq!(make(7).digest(), make(7).digest());
+        assert_ne!(make(7).digest(), make(8).digest());
+    }
+}
+
+#[test]
+fn adapting_one_more_module_changes_no_other() {
+    let small = awkward(AdapterKind::Lora);
+    let mut large = (*small).clone();
+    large.modules.insert(ModuleName::new("a.first"), ModuleSpec { d_in: 4, d_out: 4 });
+    let (small, large) = (make(&small, Init::Default, 3), make(&Arc::new(large), Init::Default, 3));
+    let (small, large) = (small.expect("usable"), large.expect("usable"));
+    for (name, factors) in small.modules() {
+        assert_eq!(factors, &large.modules()[name]);
+    }
+    assert_eq!(small.head(), large.head());
+}
+
+#[test]
+fn modules_of_one_shape_start_differently() {
+    let adapter = make(&spec(AdapterKind::Lora, 2, &[(6, 5), (6, 5)]), Init::Default, 3).expect("usable");
+    let a = factors(&adapter, Side::A);
+    assert_ne!(a[0], a[1]);
+}
+
+#[test]
+fn heads_have_uniform_matrices_and_zero_vectors() {
+    let adapter = make(&awkward(AdapterKind::Lora), Init::Default, 4).expect("usable");
+    let bound = 1.0 / 5.0_f32.sqrt();
+    assert!(adapter.head()["head.weight"].values().iter().all(|value| value.abs() <= bound && *value != 0.0));
+    assert!(adapter.head()["head.bias"].values().iter().all(|&value| value == 0.0));
+}
+
+#[test]
+fn impossible_requests_are_refused() {
+    let inner = |result: Result<Adapter, AggregationError>| match result {
+        Err(AggregationError::InModule { source, .. }) => *source,
+        other => panic!("{other:?}"),
+    };
+    let vera = inner(make(&awkward(AdapterKind::Vera), Init::Orthonormal, 1));
+    assert!(matches!(vera, AggregationError::UnsupportedInit { init: "orthonormal", .. }));
+    let wide = inner(make(&spec(AdapterKind::Lora, 4, &[(3, 9)]), Init::Orthonormal, 1));
+    assert!(matches!(wide, AggregationError::RankTooLarge { rank: 4, width: 3 }));
+    let missing = inner(make(&awkward(AdapterKind::Lora), Init::Pissa, 1));
+    assert!(matches!(missing, AggregationError::MissingWeight));
+    let square = |_: &ModuleName| Some(Tensor::zeros(&[7, 7]));
+    let misshapen = inner(initial(awkward(AdapterKind::Lora), Init::Pissa, Seed(1), &square));
+    assert!(matches!(misshapen, AggregationError::WrongWeightShape { .. }));
+}

@@ -1,0 +1,10 @@
+//! What every method must do, what each must do by its paper, and vectors computed by dense formulas elsewhere.
+
+mod conformance;
+mod fedsvd;
+mod golden;
+mod init;
+mod linear;
+mod lora_fair;
+mod registry;
+mod support;

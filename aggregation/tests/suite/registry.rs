@@ -1,0 +1,65 @@
+//! Names, parameters and demands of the methods.
+
+use std::collections::BTreeSet;
+
+use fedlora_adapter::AdapterKind;
+use fedlora_aggregation::{AggregationError, Init, METHODS, Method};
+
+#[test]
+fn names_are_unique_and_every_method_builds_without_parameters() {
+    let names: BTreeSet<_> = METHODS.iter().map(|method| method.name).collect();
+    assert_eq!(names.len(), METHODS.len());
+    for method in METHODS {
+        method.build(&toml::Table::new()).expect("defaults are valid");
+        assert!(method.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
+        assert!(!method.kinds.is_empty());
+        assert_eq!(Method::find(method.name).expect("in the registry").name, method.name);
+    }
+}
+
+#[test]
+fn a_misspelt_method_gets_the_nearest_name() {
+    let error = Method::find("fedsdv").expect_err("no such method");
+    assert!(matches!(error, AggregationError::UnknownMethod { nearest: "fedsvd", .. }));
+}
+
+#[test]
+fn a_misspelt_parameter_gets_the_nearest_name() {
+    for method in METHODS {
+        let table = "haed = \"shared\"".parse().expect("TOML");
+        let error = method.build(&table).expect_err("no such parameter");
+        let AggregationError::UnknownParameter { nearest, .. } = error else { panic!("{error}") };
+        assert_eq!(nearest.as_deref(), Some("head"));
+    }
+}
+
+#[test]
+fn parameters_outside_of_their_range_are_refused() {
+    for (name, text) in [
+        ("lora-fair", "lambda = -0.1"),
+        ("lora-fair", "lambda = nan"),
+        ("lora-fair", "lambda = inf"),
+        ("lora-fair", "mode = \"rigde\""),
+        ("fedsvd", "period = 0"),
+        ("fedsvd", "period = -1"),
+        ("fedsvd", "split = 2"),
+        ("fedavg", "head = \"averaged\""),
+    ] {
+        let table = text.parse().expect("TOML");
+        let result = Method::find(name).and_then(|method| method.build(&table));
+        let is_refused =
+            matches!(result, Err(AggregationError::OutOfRange { .. } | AggregationError::InvalidParameters { .. }));
+        assert!(is_refused, "{name}: {text}");
+    }
+}
+
+#[test]
+fn methods_say_which_adapters_they_can_serve() {
+    let find = |name| Method::find(name).expect("in the registry");
+    find("fedsvd").check(AdapterKind::Lora).expect("served");
+    let error = find("fedsvd").check(AdapterKind::Vera).expect_err("no SVD of vectors");
+    assert_eq!(error.to_string(), "method fedsvd serves [Lora] adapters, not Vera");
+    find("fedsa-vera").check(AdapterKind::Lora).expect_err("its point is VeRA");
+    assert_eq!(find("fedsa-rslora").use_rslora, Some(true));
+    assert_eq!(find("ffa-orthonormal").init, Some(Init::Orthonormal));
+}

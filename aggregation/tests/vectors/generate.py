@@ -1,0 +1,116 @@
+"""Golden vectors for the aggregation crate, by dense formulas.
+
+Written for numpy 2.4.6; run `python generate.py` in this folder. Nothing here is shared with the Rust code: products
+are formed densely, FedSVD is a dense SVD, the ridge is a stacked least-squares problem, the cosine is minimised by
+long gradient descent on dense matrices, PiSSA is a dense SVD. All widths differ from each other and from the rank.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+D_OUT, D_IN, RANK = 7, 5, 3
+WEIGHTS = [3.0, 1.0, 2.0, 4.0]
+FOLDER = Path(__file__).parent
+
+
+def f32(array):
+    """Values that f32 holds exactly, as f64."""
+    return np.asarray(array, dtype=np.float32).astype(np.float64)
+
+
+def fix_signs(a, b=None):
+    """The entry of largest magnitude of each row of `a` becomes positive; columns of `b` follow."""
+    largest = np.argmax(np.abs(a), axis=1)
+    signs = np.where(a[np.arange(len(a)), largest] < 0, -1.0, 1.0)
+    return a * signs[:, None], None if b is None else b * signs[None, :]
+
+
+def inputs():
+    rng = np.random.default_rng(20240229)
+    previous = {"a": f32(rng.normal(size=(RANK, D_IN))), "b": f32(rng.normal(size=(D_OUT, RANK)))}
+    clients = [
+        {
+            "weight": weight,
+            "a": f32(previous["a"] + 0.4 * rng.normal(size=(RANK, D_IN))),
+            "b": f32(previous["b"] + 0.6 * rng.normal(size=(D_OUT, RANK))),
+        }
+        for weight in WEIGHTS
+    ]
+    return previous, clients
+
+
+def means(clients):
+    shares = np.array(WEIGHTS) / sum(WEIGHTS)
+    mean_a = sum(p * c["a"] for p, c in zip(shares, clients))
+    mean_b = sum(p * c["b"] for p, c in zip(shares, clients))
+    ideal = sum(p * c["b"] @ c["a"] for p, c in zip(shares, clients))
+    return mean_a, mean_b, ideal
+
+
+def relative(found, ideal):
+    return float(np.linalg.norm(found - ideal) / np.linalg.norm(ideal))
+
+
+def fedsvd(previous, mean_b, root):
+    u, s, vt = np.linalg.svd(mean_b @ previous["a"], full_matrices=False)
+    a, b = fix_signs(vt[:RANK], u[:, :RANK] * s[:RANK])
+    if root:
+        a, b = a * np.sqrt(s[:RANK])[:, None], b / np.sqrt(s[:RANK])[None, :]
+    return a, b
+
+
+def ridge(mean_a, mean_b, ideal, lam):
+    mu = lam * np.trace(mean_a @ mean_a.T) / RANK
+    system = np.vstack([mean_a.T, np.sqrt(mu) * np.eye(RANK)])
+    right = np.vstack([(ideal - mean_b @ mean_a).T, np.zeros((RANK, D_OUT))])
+    return mean_b + np.linalg.lstsq(system, right, rcond=None)[0].T
+
+
+def cosine(mean_a, mean_b, ideal, lam):
+    delta = np.zeros_like(mean_b)
+    for _ in range(400_000):
+        product = (mean_b + delta) @ mean_a
+        length, ideal_length = np.linalg.norm(product), np.linalg.norm(ideal)
+        cos = np.sum(product * ideal) / (length * ideal_length)
+        slope = -(ideal / (length * ideal_length) - cos * product / length**2) @ mean_a.T + 2 * lam * delta
+        delta -= 0.5 * slope
+    return mean_b + delta
+
+
+def write(name, method, parameters, previous, clients, a, b, residual=None):
+    case = {
+        "method": method,
+        "parameters": parameters,
+        "previous": {key: value.tolist() for key, value in previous.items()},
+        "clients": [{"weight": c["weight"], "a": c["a"].tolist(), "b": c["b"].tolist()} for c in clients],
+        "expected": {"a": a.tolist(), "b": b.tolist(), "residual": residual},
+    }
+    (FOLDER / f"{name}.json").write_text(json.dumps(case, indent=1) + "\n")
+
+
+def main():
+    previous, clients = inputs()
+    mean_a, mean_b, ideal = means(clients)
+    common = (previous, clients)
+    write("fedavg", "fedavg", "", *common, mean_a, mean_b, relative(mean_b @ mean_a, ideal))
+    write("ffa-lora", "ffa-lora", "", *common, previous["a"], mean_b)
+    write("fedsa-lora", "fedsa-lora", "", *common, mean_a, previous["b"])
+    write("fedsvd", "fedsvd", "", *common, *fedsvd(previous, mean_b, root=False))
+    write("fedsvd-sqrt", "fedsvd", 'split = "sqrt"', *common, *fedsvd(previous, mean_b, root=True))
+    for lam in (0.0, 0.01, 1.0):
+        b = ridge(mean_a, mean_b, ideal, lam)
+        write(f"lora-fair-ridge-{lam}", "lora-fair", f"lambda = {lam}", *common, mean_a, b, relative(b @ mean_a, ideal))
+    b = cosine(mean_a, mean_b, ideal, 0.01)
+    parameters = 'mode = "cosine"\nlambda = 0.01'
+    write("lora-fair-cosine", "lora-fair", parameters, *common, mean_a, b, relative(b @ mean_a, ideal))
+    weight = f32(np.random.default_rng(7).normal(size=(9, 6)))
+    _, s, vt = np.linalg.svd(weight)
+    a, _ = fix_signs(vt[:2])
+    case = {"weight": weight.tolist(), "a": (a * np.sqrt(s[:2])[:, None]).tolist()}
+    (FOLDER / "pissa.json").write_text(json.dumps(case, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
