@@ -8,7 +8,9 @@ use fedlora_adapter::{
 };
 use rayon::prelude::*;
 
-use crate::{AggregationError, Contribution, Strategy, cohort::Cohort, residual, residual::Squares, weighted_mean};
+use crate::{
+    AggregationError, Contribution, Strategy, cohort::Cohort, mean::weighted_mean, residual, residual::Squares,
+};
 
 /// An accepted update and how much it counts.
 #[derive(Clone, Copy)]

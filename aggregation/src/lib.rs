@@ -24,6 +24,5 @@ pub use aggregate::{Aggregated, WeightedUpdate, aggregate};
 pub use cohort::Weighting;
 pub use error::AggregationError;
 pub use init::{Init, initial};
-pub use mean::weighted_mean;
 pub use methods::{METHODS, Method};
 pub use strategy::{Contribution, Strategy};

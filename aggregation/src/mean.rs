@@ -24,7 +24,7 @@ const GROUP: usize = 4;
 ///
 /// # Errors
 /// A source that cannot be read. Sources are of one length; a shorter one than the first is an error of the caller.
-pub fn weighted_mean(sources: &[(f64, TensorSource<'_>)]) -> Result<Vec<f32>, AggregationError> {
+pub(crate) fn weighted_mean(sources: &[(f64, TensorSource<'_>)]) -> Result<Vec<f32>, AggregationError> {
     mean_with(sources, |value| value as f32)
 }
 
@@ -97,6 +97,7 @@ struct AddGroup<'a, const N: usize> {
 impl<const N: usize> WithSimd for AddGroup<'_, N> {
     type Output = ();
 
+    #[expect(clippy::inline_always, reason = "only code inlined into the dispatch is compiled for its vector unit")]
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { sums, shares, inputs } = self;

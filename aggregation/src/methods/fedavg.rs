@@ -8,7 +8,7 @@ use fedlora_adapter::{Directive, Factors, HeadPolicy, LoraFactors, RoundId, Side
 use serde::{Deserialize, Serialize};
 
 use super::{ANY, Method};
-use crate::{AggregationError, Contribution, Strategy, parameters, weighted_mean};
+use crate::{AggregationError, Contribution, Strategy, mean::weighted_mean, parameters};
 
 /// The registry's row.
 pub(super) const METHOD: Method = Method {

@@ -77,7 +77,7 @@ impl Strategy for FedSvd {
         previous: &LoraFactors,
         contributions: &[Contribution<'_>],
     ) -> Result<LoraFactors, AggregationError> {
-        if round.0 % self.period != 0 {
+        if !round.0.is_multiple_of(self.period) {
             return Ok(LoraFactors { a: previous.a.clone(), b: fedavg::mean(previous, contributions, Side::B)? });
         }
         let a_t = low_rank::transposed(&TensorSource::Memory(previous.a.as_ref()))?;

@@ -84,7 +84,9 @@ fn refactoring_twice_changes_nothing_more() {
 fn a_zero_b_stays_zero_and_a_becomes_orthonormal() {
     let previous = random(&awkward(AdapterKind::Lora), 23);
     let (spec, mut modules, head) = previous.into_parts();
-    modules.values_mut().for_each(|one| one.b = Tensor::zeros(one.b.shape()));
+    for factors in modules.values_mut() {
+        factors.b = Tensor::zeros(factors.b.shape());
+    }
     let previous = Adapter::new(spec, modules, head).expect("shapes as before");
     let result = step("fedsvd", "", &previous, &[(1.0, previous.clone())]).adapter;
     assert!(factors(&result, Side::B).iter().all(|b| b.amax() == 0.0));

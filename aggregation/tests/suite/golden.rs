@@ -109,5 +109,5 @@ fn pissa_matches_the_dense_svd() {
     let spec = Arc::new(one_module(module, 2));
     let adapter = initial(spec, Init::Pissa, Seed(1), &|_| Some(weight.clone())).expect("a weight of the right shape");
     assert_close(&factors(&adapter, Side::A), &[matrix(&case["a"])], STORED);
-    assert_eq!(factors(&adapter, Side::B)[0].amax(), 0.0);
+    assert_eq!(factors(&adapter, Side::B), [Dense::zeros(9, 2)]);
 }

@@ -44,7 +44,13 @@ fn orthonormal_rows_are_orthonormal() {
 #[test]
 fn vera_starts_at_a_tenth() {
     let adapter = make(&awkward(AdapterKind::Vera), Init::Default, 2).expect("usable");
-    assert!(adapter.modules().values().all(|factors| factors.a.values().iter().all(|&value| value == 0.1)));
+    assert!(
+        adapter.modules().values().all(|factors| factors
+            .a
+            .values()
+            .iter()
+            .all(|value| value.to_bits() == 0.1_f32.to_bits()))
+    );
 }
 
 #[test]

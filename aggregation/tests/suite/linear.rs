@@ -121,7 +121,8 @@ fn updates_in_files_give_the_bytes_of_updates_in_memory() {
 #[test]
 fn many_clients_are_averaged_in_any_grouping() {
     // 1 to 9 clients: every remainder of the passes over the accumulators.
-    let previous = random(&awkward(AdapterKind::Vera), 14);
+    // More than two blocks of the mean, the last of them short.
+    let previous = random(&spec(AdapterKind::Vera, 3, &[(7, 40_000)]), 14);
     for count in 1..10 {
         let clients = clients(&previous, count, 0.4, 8);
         let result = step("fedavg", "", &previous, &clients).adapter;
