@@ -42,13 +42,14 @@ impl Adapter {
     /// # Errors
     /// An unusable specification.
     pub fn zeros(spec: Arc<AdapterSpec>) -> Result<Self, AdapterError> {
+        spec.validate()?;
         let factors = |module| LoraFactors {
             a: Tensor::zeros(&spec.shape(module, Side::A)),
             b: Tensor::zeros(&spec.shape(module, Side::B)),
         };
         let modules = spec.modules.iter().map(|(name, module)| (name.clone(), factors(module))).collect();
         let head = spec.head.iter().map(|(name, shape)| (name.clone(), Tensor::zeros(shape))).collect();
-        Self::new(Arc::clone(&spec), modules, head)
+        Self::new(spec, modules, head)
     }
 
     /// What the adapter consists of.
@@ -75,10 +76,11 @@ impl Adapter {
         (self.spec, self.modules, self.head)
     }
 
-    /// Identity of the values: equal digests mean equal bytes.
+    /// Identity of specification and values: equal digests mean adapters that act alike, to the bit.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
+        hasher.update(self.spec.digest().as_bytes());
         let factors = self.modules.values().flat_map(|factors| [&factors.a, &factors.b]);
         for tensor in factors.chain(self.head.values()) {
             hasher.update(bytemuck::cast_slice(tensor.values()));

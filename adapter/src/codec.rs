@@ -16,10 +16,14 @@ use safetensors::{
 };
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::{AdapterError, Tensor, TensorRef};
+use crate::{AdapterError, Tensor, TensorRef, spec::product};
 
-/// Header bytes allowed per tensor beyond its name: dtype, shape, offsets and JSON punctuation.
+/// Header bytes allowed per tensor beyond its name and sizes: dtype, offsets and JSON punctuation.
 const HEADER_BYTES_PER_TENSOR: usize = 256;
+/// Header bytes that one byte of a name may take: `\u0000`.
+const HEADER_BYTES_PER_NAME_BYTE: usize = 6;
+/// Header bytes that one size of a shape may take: a comma and the digits of `u64::MAX`.
+const HEADER_BYTES_PER_SIZE: usize = 21;
 /// Header bytes allowed for metadata and padding.
 const HEADER_BYTES: usize = 4096;
 /// Widest element type that is read (F64 is refused, so 4).
@@ -109,13 +113,17 @@ pub(crate) fn layout(
 
 /// Largest header, in bytes, that a file of the expected tensors may have.
 pub(crate) fn header_limit(expected: &Expected) -> usize {
-    let names: usize = expected.keys().map(String::len).sum();
-    HEADER_BYTES + names + expected.len() * HEADER_BYTES_PER_TENSOR
+    let tensor = |(name, shape): (&String, &Vec<usize>)| {
+        HEADER_BYTES_PER_TENSOR + HEADER_BYTES_PER_NAME_BYTE * name.len() + HEADER_BYTES_PER_SIZE * shape.len()
+    };
+    HEADER_BYTES + expected.iter().map(tensor).sum::<usize>()
 }
 
 fn refuse_oversize(found: u64, expected: &Expected) -> Result<(), AdapterError> {
-    let values: usize = expected.values().map(|shape| shape.iter().product::<usize>()).sum();
-    let limit = (header_limit(expected) + 8 + values * BYTES_PER_VALUE) as u64;
+    // Saturating: an expectation that nobody checked may ask for more than there is, and then nothing is too large.
+    let values = expected.values().map(|shape| product(shape).unwrap_or(usize::MAX));
+    let values = values.fold(0, usize::saturating_add);
+    let limit = values.saturating_mul(BYTES_PER_VALUE).saturating_add(header_limit(expected) + 8) as u64;
     if found > limit {
         return Err(AdapterError::TooLarge { what: "update", found, limit });
     }
@@ -123,7 +131,7 @@ fn refuse_oversize(found: u64, expected: &Expected) -> Result<(), AdapterError> 
 }
 
 /// The JSON header of a safetensors file, once its declared length is known to be allowed.
-fn header(bytes: &[u8], limit: usize) -> Result<&[u8], AdapterError> {
+pub(crate) fn header(bytes: &[u8], limit: usize) -> Result<&[u8], AdapterError> {
     let too_small = || AdapterError::Safetensors(safetensors::SafeTensorError::HeaderTooSmall);
     let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(too_small)?;
     let length = u64::from_le_bytes(*length);
@@ -135,7 +143,7 @@ fn header(bytes: &[u8], limit: usize) -> Result<&[u8], AdapterError> {
 }
 
 /// A JSON map keeps the last of two equal keys; two readers could then see two different adapters in one file.
-fn refuse_duplicates(header: &[u8]) -> Result<(), AdapterError> {
+pub(crate) fn refuse_duplicates(header: &[u8]) -> Result<(), AdapterError> {
     struct Keys;
     impl<'de> Visitor<'de> for Keys {
         type Value = Option<String>;

@@ -56,6 +56,14 @@ pub enum AdapterError {
         /// Another candidate.
         second: String,
     },
+    /// Projections of VeRA that its vectors were not trained with here.
+    #[error("tensor {name} is not the projection of seed {seed}")]
+    WrongProjection {
+        /// Tensor name.
+        name: &'static str,
+        /// The specification's projection seed.
+        seed: u64,
+    },
     /// NaN or infinity.
     #[error("tensor {name}: value {index} is not finite")]
     NotFinite {

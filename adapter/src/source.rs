@@ -57,7 +57,7 @@ impl<'a> TensorSource<'a> {
 
     /// The row-major values from `offset` on: borrowed where they are in memory, else read into `block`.
     ///
-    /// Returns `block.len()` values, or fewer at the end of the tensor.
+    /// Returns `block.len()` values, or fewer at the end of the tensor, none behind it.
     ///
     /// # Errors
     /// An I/O error, with the file's path.
@@ -65,7 +65,8 @@ impl<'a> TensorSource<'a> {
     where
         'a: 'b,
     {
-        let length = block.len().min(self.len().saturating_sub(offset));
+        let offset = offset.min(self.len());
+        let length = block.len().min(self.len() - offset);
         match self {
             // Bounds: `offset + length` is at most `len()`, which is the number of values of a checked tensor.
             Self::Memory(tensor) => Ok(&tensor.values[offset..offset + length]),
@@ -100,7 +101,9 @@ impl FileTensor<'_> {
 
         self.file.read_exact_at(bytemuck::cast_slice_mut(out), self.start_bytes + 4 * offset as u64)?;
         if cfg!(target_endian = "big") {
-            out.iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits().swap_bytes()));
+            for value in out {
+                *value = f32::from_bits(value.to_bits().swap_bytes());
+            }
         }
         Ok(())
     }

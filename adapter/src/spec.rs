@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AdapterError, Digest, Side};
+use crate::{AdapterError, Digest, Side, codec::names};
 
 /// The layer that the two factors of a module belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +97,8 @@ impl AdapterSpec {
     /// Checks that the specification describes a usable adapter.
     ///
     /// # Errors
-    /// [`AdapterError::Spec`] for rank 0, a non-positive alpha, no modules or an empty width.
+    /// [`AdapterError::Spec`] for rank 0, a non-positive alpha, no modules, an empty width, two tensors of one name, or
+    /// more values than memory can hold.
     pub fn validate(&self) -> Result<(), AdapterError> {
         if self.rank == 0 {
             return Err(AdapterError::Spec("the rank r is 0"));
@@ -111,7 +112,27 @@ impl AdapterSpec {
         if self.modules.values().any(|module| module.d_in == 0 || module.d_out == 0) {
             return Err(AdapterError::Spec("a module has width 0"));
         }
+        let sides = [Side::A, Side::B];
+        let mut factors = self.modules.keys().flat_map(|name| sides.map(|side| names::factor(self.kind, name, side)));
+        if factors.any(|factor| factor.strip_prefix(names::PREFIX).is_some_and(|name| self.head.contains_key(name))) {
+            return Err(AdapterError::Spec("a head tensor has the name of a factor"));
+        }
+        // Sizes come from configurations and from peers: later products of them must not overflow.
+        let bytes = self.values().and_then(|values| values.checked_mul(size_of::<f32>()));
+        if bytes.is_none_or(|bytes| bytes > isize::MAX as usize) {
+            return Err(AdapterError::Spec("its tensors are larger than memory can be"));
+        }
         Ok(())
+    }
+
+    /// Number of values of all tensors, VeRA's projections included; `None` where it overflows.
+    fn values(&self) -> Option<usize> {
+        let sides = [Side::A, Side::B];
+        let factors = self.modules.values().flat_map(|module| sides.map(|side| self.shape(module, side)));
+        let projected = |module: &ModuleSpec| vec![self.rank, module.d_in.max(module.d_out), 2];
+        let projections = self.modules.values().filter(|_| self.kind == AdapterKind::Vera).map(projected);
+        let mut shapes = factors.chain(projections).chain(self.head.values().cloned());
+        shapes.try_fold(0, |sum: usize, shape| sum.checked_add(product(&shape)?))
     }
 
     /// Identity of the specification; messages carry it so that factors of another adapter are refused.
@@ -121,4 +142,9 @@ impl AdapterSpec {
         let json = serde_json::to_vec(self).unwrap_or_default();
         Digest::of(&json)
     }
+}
+
+/// Number of values of a shape; `None` where it overflows.
+pub(crate) fn product(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1, |product: usize, &size| product.checked_mul(size))
 }

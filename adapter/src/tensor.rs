@@ -1,6 +1,6 @@
 //! Row-major f32 storage: the one layout that factors, heads and files share, so that nothing is transposed on its way.
 
-use crate::AdapterError;
+use crate::{AdapterError, spec::product};
 
 /// An owned row-major tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,14 +24,12 @@ impl Tensor {
     /// # Errors
     /// [`AdapterError::WrongLength`] unless the values fill the shape exactly.
     pub fn new(shape: Vec<usize>, values: Vec<f32>) -> Result<Self, AdapterError> {
-        let expected = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
+        let expected = product(&shape);
         match expected {
             Some(expected) if expected == values.len() => Ok(Self { shape, values }),
-            _ => Err(AdapterError::WrongLength {
-                expected: expected.unwrap_or(usize::MAX),
-                found: values.len(),
-                shape,
-            }),
+            _ => {
+                Err(AdapterError::WrongLength { expected: expected.unwrap_or(usize::MAX), found: values.len(), shape })
+            }
         }
     }
 

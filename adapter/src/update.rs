@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    Adapter, AdapterError, AdapterSpec, Directive, HeadPolicy, LoraFactors, ModuleName, Side, Tensor,
+    Adapter, AdapterError, AdapterSpec, Digest, Directive, HeadPolicy, LoraFactors, ModuleName, Side, Tensor,
     codec::names,
     source::{TensorSource, UpdateSource},
 };
@@ -79,6 +79,20 @@ impl AdapterUpdate {
         self.tensors.values().map(Tensor::bytes).sum()
     }
 
+    /// Identity of specification, names and values: equal digests mean equal updates.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.spec.digest().as_bytes());
+        for (name, tensor) in &self.tensors {
+            // The length keeps a name apart from the values before it; theirs follows from specification and name.
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+            hasher.update(bytemuck::cast_slice(tensor.values()));
+        }
+        Digest::from_hasher(&hasher)
+    }
+
     /// The client's whole adapter: what was sent, and the rest from the adapter that it started from.
     ///
     /// Exact for frozen factors. For factors that the client kept to itself the previous value stands in; a method
@@ -98,14 +112,17 @@ impl AdapterUpdate {
             let b = take(names::factor(spec.kind, name, Side::B), &factors.b);
             modules.insert(name.clone(), LoraFactors { a, b });
         }
-        let head = previous.head().iter().map(|(name, tensor)| (name.clone(), take(names::extra(name), tensor))).collect();
+        let head =
+            previous.head().iter().map(|(name, tensor)| (name.clone(), take(names::extra(name), tensor))).collect();
         Adapter::new(spec, modules, head)
     }
 }
 
 impl UpdateSource for AdapterUpdate {
     fn factor(&self, module: &ModuleName, side: Side) -> Option<TensorSource<'_>> {
-        self.tensors.get(&names::factor(self.spec.kind, module, side)).map(|tensor| TensorSource::Memory(tensor.as_ref()))
+        self.tensors
+            .get(&names::factor(self.spec.kind, module, side))
+            .map(|tensor| TensorSource::Memory(tensor.as_ref()))
     }
 
     fn extra(&self, name: &str) -> Option<TensorSource<'_>> {

@@ -5,6 +5,8 @@
 //! client order, whatever the blocks, the grouping and the width of the vector unit: multiply and add are rounded
 //! separately, so wider registers do not change a bit.
 
+use std::cell::RefCell;
+
 use fedlora_adapter::{AdapterError, TensorSource};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -39,13 +41,20 @@ fn mean_with<T: Copy + Default + Send>(
 ) -> Result<Vec<T>, AggregationError> {
     let length = sources.first().map_or(0, |(_, source)| source.len());
     let mut mean = vec![T::default(); length];
-    let fill = |scratch: &mut Scratch, (index, out): (usize, &mut [T])| {
-        let sums = scratch.sums(sources, index * BLOCK, out.len())?;
-        out.iter_mut().zip(sums).for_each(|(out, &sum)| *out = finish(sum));
-        Ok::<_, AdapterError>(())
+    let fill = |(index, out): (usize, &mut [T])| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let sums = scratch.sums(sources, index * BLOCK, out.len())?;
+            out.iter_mut().zip(sums).for_each(|(out, &sum)| *out = finish(sum));
+            Ok::<_, AdapterError>(())
+        })
     };
-    mean.par_chunks_mut(BLOCK).enumerate().try_for_each_init(Scratch::new, fill)?;
+    mean.par_chunks_mut(BLOCK).enumerate().try_for_each(fill)?;
     Ok(mean)
+}
+
+thread_local! {
+    /// Kept from tensor to tensor: fresh pages from the system would cost more than the sums of a small tensor.
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
 }
 
 /// What one thread needs: accumulators, and room for the blocks of clients whose values lie in files.

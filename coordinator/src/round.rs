@@ -5,7 +5,8 @@
 //!      └────────────────────fewer than the minimum at that point───────────> Failed
 //! ```
 //! The list of clients is frozen when the round closes; what comes afterwards is late. An update is accepted, rejected
-//! (invalid) or late, and each is counted apart.
+//! (invalid) or late, and each is counted apart, by client: an update that is sent again because its answer was lost
+//! changes no count. Who was rejected or lost may still send a valid update while the round is open.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,7 @@ use crate::Timestamp;
 pub struct Participation {
     /// Fewest accepted updates that make a new global adapter.
     pub min_results: usize,
-    /// Accepted updates after which the round closes once the grace is over.
+    /// Accepted updates after which the round closes once the grace is over; never fewer than `min_results`.
     pub target_results: usize,
     /// How long to wait for more after the target is reached.
     pub grace_ms: u64,
@@ -65,9 +66,9 @@ pub enum Verdict {
     Conflict,
     /// The client is not in this round's cohort.
     NotInvited,
-    /// It came after the round had closed, or names another round.
+    /// It came after the round had closed, valid or not, or names another round.
     Late,
-    /// It is invalid and does not count.
+    /// It is invalid and does not count; a valid one may follow.
     Rejected,
 }
 
@@ -116,16 +117,16 @@ pub enum RoundEffect {
     Failed(FailureReason),
 }
 
-/// Numbers of updates and clients by fate.
+/// Numbers of clients by fate. Once a round has closed, the accepted, rejected and dropped ones are its whole cohort.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// Updates that count.
+    /// Clients whose update counts.
     pub accepted: u64,
-    /// Invalid updates.
+    /// Invited clients that sent invalid updates only.
     pub rejected: u64,
-    /// Updates after the close.
+    /// Clients that sent an update after the close, or one for another round.
     pub late: u64,
-    /// Invited clients that had not answered at the close.
+    /// Invited clients that had sent nothing for this round at the close; 0 before.
     pub dropped: u64,
 }
 
@@ -135,15 +136,18 @@ pub struct Round {
     id: RoundId,
     participation: Participation,
     phase: Phase,
+    cohort: BTreeSet<ClientId>,
+    /// Who may still answer: neither accepted nor rejected nor gone.
     waiting: BTreeSet<ClientId>,
     accepted: BTreeMap<ClientId, Digest>,
+    rejected: BTreeSet<ClientId>,
+    late: BTreeSet<ClientId>,
     deadline: Timestamp,
     grace_end: Option<Timestamp>,
-    tally: Tally,
 }
 
 impl Round {
-    /// Opens a round for a cohort.
+    /// Opens a round for a cohort. Without anyone to wait for it fails at once.
     #[must_use]
     pub fn open(
         id: RoundId,
@@ -151,18 +155,23 @@ impl Round {
         participation: Participation,
         now: Timestamp,
     ) -> (Self, Vec<RoundEffect>) {
-        let round = Self {
+        let cohort: BTreeSet<ClientId> = cohort.into_iter().collect();
+        let mut round = Self {
             id,
             participation,
             phase: Phase::Collecting,
-            waiting: cohort.into_iter().collect(),
+            waiting: cohort.clone(),
+            cohort,
             accepted: BTreeMap::new(),
+            rejected: BTreeSet::new(),
+            late: BTreeSet::new(),
             deadline: now + participation.deadline_ms,
             grace_end: None,
-            tally: Tally::default(),
         };
         let wake = (participation.deadline_ms != u64::MAX).then_some(RoundEffect::WakeAt(round.deadline));
-        (round, wake.into_iter().collect())
+        let mut effects = wake.into_iter().collect();
+        round.close_if_due(now, &mut effects);
+        (round, effects)
     }
 
     /// The round's number.
@@ -180,7 +189,14 @@ impl Round {
     /// Counts so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.tally
+        let answered = self.accepted.len() + self.rejected.len();
+        let dropped = if self.phase == Phase::Collecting { 0 } else { self.cohort.len() - answered };
+        Tally {
+            accepted: self.accepted.len() as u64,
+            rejected: self.rejected.len() as u64,
+            late: self.late.len() as u64,
+            dropped: dropped as u64,
+        }
     }
 
     /// Takes an event and says what to do about it.
@@ -191,15 +207,9 @@ impl Round {
                 let verdict = self.submit(client, round, digest);
                 effects.push(RoundEffect::Reply(client, verdict));
             }
-            RoundEvent::Invalid { client } => {
-                self.tally.rejected += 1;
-                self.waiting.remove(&client);
-                effects.push(RoundEffect::Reply(client, Verdict::Rejected));
-            }
+            RoundEvent::Invalid { client } => effects.push(RoundEffect::Reply(client, self.reject(client))),
             RoundEvent::Left { client } => {
-                if self.phase == Phase::Collecting && self.waiting.remove(&client) {
-                    self.tally.dropped += 1;
-                }
+                self.waiting.remove(&client);
             }
             RoundEvent::Tick => {}
             RoundEvent::Aggregated(digest) => {
@@ -219,30 +229,54 @@ impl Round {
     }
 
     fn submit(&mut self, client: ClientId, round: RoundId, digest: Digest) -> Verdict {
-        // Asked before lateness: a client that lost the first answer must get the same one again.
-        if round == self.id
-            && let Some(first) = self.accepted.get(&client)
-        {
-            return if *first == digest { Verdict::Duplicate } else { Verdict::Conflict };
-        }
-        if round != self.id || self.phase != Phase::Collecting {
-            self.tally.late += 1;
+        if round != self.id {
+            self.late.insert(client);
             return Verdict::Late;
         }
-        if !self.waiting.remove(&client) {
-            return Verdict::NotInvited;
+        // Asked before lateness: a client that lost the first answer must get the same one again.
+        if let Some(first) = self.accepted.get(&client) {
+            return if *first == digest { Verdict::Duplicate } else { Verdict::Conflict };
         }
+        if let Some(verdict) = self.turn_away(client) {
+            return verdict;
+        }
+        self.waiting.remove(&client);
+        self.rejected.remove(&client);
         self.accepted.insert(client, digest);
-        self.tally.accepted += 1;
         Verdict::Accepted
+    }
+
+    fn reject(&mut self, client: ClientId) -> Verdict {
+        if let Some(verdict) = self.turn_away(client) {
+            return verdict;
+        }
+        // What was accepted stays so: an invalid update afterwards is only refused.
+        if !self.accepted.contains_key(&client) {
+            self.waiting.remove(&client);
+            self.rejected.insert(client);
+        }
+        Verdict::Rejected
+    }
+
+    /// Why no update of this client is looked at, if so.
+    fn turn_away(&mut self, client: ClientId) -> Option<Verdict> {
+        if !self.cohort.contains(&client) {
+            return Some(Verdict::NotInvited);
+        }
+        if self.phase == Phase::Collecting {
+            return None;
+        }
+        self.late.insert(client);
+        Some(Verdict::Late)
     }
 
     fn close_if_due(&mut self, now: Timestamp, effects: &mut Vec<RoundEffect>) {
         if self.phase != Phase::Collecting {
             return;
         }
-        let target = self.accepted.len() >= self.participation.target_results;
-        if target && self.grace_end.is_none() {
+        let needed = self.participation.min_results.max(1);
+        let target = self.participation.target_results.max(needed);
+        if self.accepted.len() >= target && self.grace_end.is_none() {
             let end = now + self.participation.grace_ms;
             self.grace_end = Some(end);
             if self.participation.grace_ms > 0 {
@@ -253,9 +287,8 @@ impl Round {
         if !(self.waiting.is_empty() || grace_over || now >= self.deadline) {
             return;
         }
-        self.tally.dropped += self.waiting.len() as u64;
         self.waiting.clear();
-        let (accepted, needed) = (self.accepted.len(), self.participation.min_results.max(1));
+        let accepted = self.accepted.len();
         if accepted < needed {
             let reason = FailureReason::TooFewResults { accepted, needed };
             self.phase = Phase::Failed(reason);

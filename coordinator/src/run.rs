@@ -17,7 +17,7 @@ pub struct RunSettings {
     pub seed: u64,
     /// Clients to invite to a round, over-sampling included.
     pub clients_per_round: usize,
-    /// Clients that must be there before a round begins.
+    /// Clients that must be there before a round begins; never fewer than a round needs results.
     pub min_available_clients: usize,
     /// When rounds close.
     pub participation: Participation,
@@ -68,7 +68,7 @@ pub enum RunEvent {
     Pause,
     /// Go on after a pause.
     Resume,
-    /// Finish this round and begin no other.
+    /// Finish this round and begin no other; at once where no round is open, even before the start or in a pause.
     Stop,
     /// Something for the open round.
     Round(RoundEvent),
@@ -100,6 +100,7 @@ pub struct Run {
     round: Option<Round>,
     status: RunStatus,
     started: bool,
+    paused: bool,
     stopping: bool,
 }
 
@@ -118,13 +119,13 @@ impl Run {
         }
         let clients = BTreeSet::new();
         let status = RunStatus::Pending;
-        Ok(Self { settings, clients, done, round: None, status, started: false, stopping: false })
+        Ok(Self { settings, clients, done, round: None, status, started: false, paused: false, stopping: false })
     }
 
     /// State of the run.
     #[must_use]
     pub fn status(&self) -> RunStatus {
-        self.status
+        if self.paused && self.is_live() { RunStatus::Paused } else { self.status }
     }
 
     /// The last published round.
@@ -147,9 +148,8 @@ impl Run {
                 self.clients.insert(client);
             }
             RunEvent::Start => self.started = true,
-            RunEvent::Pause if self.is_live() => self.status = RunStatus::Paused,
-            RunEvent::Resume if self.status == RunStatus::Paused => self.status = RunStatus::Pending,
-            RunEvent::Pause | RunEvent::Resume => {}
+            RunEvent::Pause => self.paused = true,
+            RunEvent::Resume => self.paused = false,
             RunEvent::Stop => self.stopping = true,
             RunEvent::Round(event) => self.forward(event, now, &mut effects),
         }
@@ -162,12 +162,24 @@ impl Run {
     }
 
     fn forward(&mut self, event: RoundEvent, now: Timestamp, effects: &mut Vec<RunEffect>) {
-        let Some(round) = &mut self.round else { return };
+        let Some(round) = &mut self.round else {
+            // An update from before a restart: whoever sent it waits for an answer.
+            if let RoundEvent::Submitted { client, .. } | RoundEvent::Invalid { client } = event {
+                effects.push(RunEffect::Reply(client, Verdict::Late));
+            }
+            return;
+        };
         let id = round.id();
         let answers = round.handle(event, now);
         if matches!(round.phase(), Phase::Published(_)) {
             self.done = id;
+            self.status = if self.is_live() { RunStatus::Pending } else { self.status };
         }
+        self.translate(id, answers, effects);
+    }
+
+    /// A round's effects as the run's.
+    fn translate(&mut self, id: RoundId, answers: Vec<RoundEffect>, effects: &mut Vec<RunEffect>) {
         for answer in answers {
             effects.push(match answer {
                 RoundEffect::Reply(client, verdict) => RunEffect::Reply(client, verdict),
@@ -185,10 +197,10 @@ impl Run {
     /// Ends the run or opens the next round, where nothing stands in the way.
     fn advance(&mut self, now: Timestamp, effects: &mut Vec<RunEffect>) {
         let open = self.round.as_ref().is_some_and(|round| !matches!(round.phase(), Phase::Published(_)));
-        if open || !self.started || !self.is_live() {
+        if open || !self.is_live() {
             return;
         }
-        let end = if self.done.0 >= self.settings.num_rounds {
+        let end = if self.started && self.done.0 >= self.settings.num_rounds {
             Some(RunStatus::Completed)
         } else {
             self.stopping.then_some(RunStatus::Stopped)
@@ -196,9 +208,14 @@ impl Run {
         if let Some(status) = end {
             self.status = status;
             effects.push(RunEffect::Finished(status));
-        } else if self.clients.len() >= self.settings.min_available_clients.max(1) {
+        } else if self.started && !self.paused && self.clients.len() >= self.needed_clients() {
             self.open_next(now, effects);
         }
+    }
+
+    /// Fewer could never make a round succeed.
+    fn needed_clients(&self) -> usize {
+        self.settings.min_available_clients.max(self.settings.participation.min_results).max(1)
     }
 
     fn open_next(&mut self, now: Timestamp, effects: &mut Vec<RunEffect>) {
@@ -208,10 +225,7 @@ impl Run {
         self.round = Some(round);
         self.status = RunStatus::Running;
         effects.push(RunEffect::Invite(id, cohort));
-        effects.extend(answers.into_iter().filter_map(|answer| match answer {
-            RoundEffect::WakeAt(time) => Some(RunEffect::WakeAt(time)),
-            _ => None,
-        }));
+        self.translate(id, answers, effects);
     }
 
     /// Uniform without replacement, from the run's seed and the round alone.

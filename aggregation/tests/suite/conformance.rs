@@ -1,8 +1,8 @@
 //! Laws that hold for every row of the registry, for every adapter kind it serves, with every round number's parity.
 
-use fedlora_adapter::RoundId;
 use fedlora_adapter::{
-    Adapter, AdapterError, Factors, HeadPolicy, ModuleName, Side, TensorRef, TensorSource, UpdateSource,
+    Adapter, AdapterError, AdapterUpdate, Directive, Factors, HeadPolicy, ModuleName, RoundId, Side, TensorRef,
+    TensorSource, UpdateSource,
 };
 use fedlora_aggregation::{AggregationError, METHODS, Strategy, aggregate};
 
@@ -25,7 +25,7 @@ fn for_all(law: impl Fn(&dyn Strategy, u64, &Adapter)) {
 /// The client's adapter as the server may know it: what is not sent is as before.
 fn as_sent(strategy: &dyn Strategy, round: u64, previous: &Adapter, client: &Adapter) -> Adapter {
     let directive = strategy.directive(RoundId(round));
-    fedlora_adapter::AdapterUpdate::select(client, directive).complete(previous).expect("one specification")
+    AdapterUpdate::select(client, directive).complete(previous).expect("one specification")
 }
 
 #[test]
@@ -229,4 +229,29 @@ fn a_factor_of_another_shape_is_refused_with_its_module() {
     let Err(AggregationError::InModule { module, source }) = result else { panic!("{result:?}") };
     assert_eq!(module.as_str(), "layer.1");
     assert!(matches!(*source, AggregationError::WrongShape { .. }));
+}
+
+#[test]
+fn an_update_without_what_the_directive_asks_for_is_refused_with_its_client() {
+    for method in METHODS {
+        let strategy = strategy(method.name, "head = \"shared\"");
+        let directive = strategy.directive(RoundId(1));
+        let previous = random(&awkward(method.kinds[0]), 1);
+        let only = |upload, head| AdapterUpdate::select(&previous, Directive { upload, head, ..directive });
+        let run = |update: &AdapterUpdate| {
+            let updates = [weighted(0, 1.0, &previous), weighted(5, 1.0, update)];
+            aggregate(&*strategy, RoundId(1), &previous, &updates)
+        };
+        run(&only(directive.upload, HeadPolicy::Shared)).expect("what was asked for");
+        for side in [Side::A, Side::B].into_iter().filter(|side| directive.upload.contains(*side)) {
+            let other = if side == Side::A { Factors::B } else { Factors::A };
+            let result = run(&only(other, HeadPolicy::Shared));
+            let Err(AggregationError::InModule { source, .. }) = result else { panic!("{result:?}") };
+            let is_named = matches!(*source, AggregationError::MissingFactor { client, side: missing }
+                if client.0 == 5 && missing == side);
+            assert!(is_named, "{}: {source}", method.name);
+        }
+        let result = run(&only(directive.upload, HeadPolicy::Personal));
+        assert!(matches!(result, Err(AggregationError::MissingExtra { client, .. }) if client.0 == 5));
+    }
 }

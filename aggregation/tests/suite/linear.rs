@@ -138,3 +138,30 @@ fn local_training_leaves_the_global_adapter_alone() {
     let result = step("local-only", "", &previous, &clients(&previous, 3, 0.4, 9));
     assert_eq!((result.adapter, result.residual), (previous, None));
 }
+
+#[test]
+fn what_fedsa_sends_holds_neither_b_nor_a_head() {
+    for (method, kind, b) in [
+        ("fedsa-lora", AdapterKind::Lora, "lora_B"),
+        ("fedsa-rslora", AdapterKind::Lora, "lora_B"),
+        ("fedsa-vera", AdapterKind::Vera, "vera_lambda_b"),
+    ] {
+        let adapter = random(&awkward(kind), 15);
+        let directive = strategy(method, "").directive(RoundId(1));
+        let update = AdapterUpdate::select(&adapter, directive);
+        let tensors = update.tensors().iter().map(|(name, tensor)| (name.as_str(), tensor.as_ref()));
+        let bytes = encode(tensors).expect("encodable");
+        let contains = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(!contains(b) && !contains("head"), "{method}");
+        assert_eq!(update.bytes(), adapter.modules().values().map(|factors| factors.a.bytes()).sum::<u64>());
+    }
+}
+
+#[test]
+fn a_residual_that_would_cost_too_much_is_left_out() {
+    // Two Grams of 100 * 100 columns over widths of 60: 1.2e10 operations.
+    let previous = random(&spec(AdapterKind::Lora, 100, &[(60, 60)]), 16);
+    let result = step("fedavg", "", &previous, &clients(&previous, 100, 0.4, 10));
+    assert_eq!(result.residual, None);
+    assert!(step("fedavg", "", &previous, &clients(&previous, 1, 0.4, 10)).residual.is_some());
+}

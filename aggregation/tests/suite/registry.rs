@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fedlora_adapter::AdapterKind;
-use fedlora_aggregation::{AggregationError, Init, METHODS, Method};
+use fedlora_aggregation::{AggregationError, Init, METHODS, Method, Weighting};
 
 #[test]
 fn names_are_unique_and_every_method_builds_without_parameters() {
@@ -62,4 +62,41 @@ fn methods_say_which_adapters_they_can_serve() {
     find("fedsa-vera").check(AdapterKind::Lora).expect_err("its point is VeRA");
     assert_eq!(find("fedsa-rslora").use_rslora, Some(true));
     assert_eq!(find("ffa-orthonormal").init, Some(Init::Orthonormal));
+}
+
+#[test]
+fn every_method_is_refused_for_exactly_the_kinds_that_it_does_not_list() {
+    for method in METHODS {
+        for kind in [AdapterKind::Lora, AdapterKind::Vera] {
+            match method.check(kind) {
+                Ok(()) => assert!(method.kinds.contains(&kind), "{}", method.name),
+                Err(AggregationError::UnsupportedKind { method: name, kind: found, supported }) => {
+                    assert_eq!((name, found, supported), (method.name, kind, method.kinds));
+                    assert!(!method.kinds.contains(&kind), "{}", method.name);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    let matrix_only = ["ffa-orthonormal", "fedsa-lora", "fedsa-rslora", "lora-fair", "fedsvd"];
+    for name in matrix_only {
+        Method::find(name).expect("in the registry").check(AdapterKind::Vera).expect_err("needs matrices");
+    }
+}
+
+#[test]
+fn comparisons_have_their_references_and_every_paper_its_number() {
+    let references: Vec<_> = METHODS.iter().filter(|method| method.is_reference).map(|method| method.name).collect();
+    assert_eq!(references, ["local-only", "fedavg"]);
+    for method in METHODS {
+        let is_number = method.arxiv.len() == 10 && method.arxiv.as_bytes()[4] == b'.';
+        assert!(is_number || method.name == "local-only", "{}: {}", method.name, method.arxiv);
+    }
+}
+
+#[test]
+fn clients_weigh_by_their_examples_or_all_the_same() {
+    let weights = |weighting: Weighting| [0, 1, 250].map(|examples| weighting.weight(examples).to_bits());
+    assert_eq!(weights(Weighting::Examples), [0.0_f64, 1.0, 250.0].map(f64::to_bits));
+    assert_eq!(weights(Weighting::Uniform), [1.0_f64; 3].map(f64::to_bits));
 }

@@ -79,3 +79,123 @@ fn settings_that_cannot_work_are_refused() {
     let error = RunError::Unreachable { min_results: 3, clients_per_round: 2 };
     assert_eq!(Run::new(needs_more, RoundId(0)), Err(error));
 }
+
+fn tick(run: &mut Run, now: u64) -> Vec<RunEffect> {
+    run.handle(RunEvent::Round(RoundEvent::Tick), Timestamp(now))
+}
+
+#[test]
+fn a_run_that_has_done_all_rounds_is_complete_when_it_starts() {
+    let mut run = Run::new(settings(3, 2), RoundId(3)).expect("usable settings");
+    assert_eq!(run.status(), RunStatus::Pending);
+    assert_eq!(run.handle(RunEvent::Start, NOW), [RunEffect::Finished(RunStatus::Completed)]);
+    assert_eq!(run.handle(RunEvent::Joined(ClientId(1)), NOW), []);
+}
+
+#[test]
+fn a_run_without_rounds_is_complete_when_it_starts() {
+    let mut run = Run::new(settings(0, 2), RoundId(0)).expect("usable settings");
+    assert_eq!(run.handle(RunEvent::Start, NOW), [RunEffect::Finished(RunStatus::Completed)]);
+}
+
+#[test]
+fn a_run_waits_for_as_many_clients_as_a_round_needs_results() {
+    let mut needs_four = settings(1, 5);
+    needs_four.min_available_clients = 0;
+    needs_four.participation.min_results = 4;
+    let mut run = Run::new(needs_four, RoundId(0)).expect("usable settings");
+    run.handle(RunEvent::Start, NOW);
+    for client in 0..3 {
+        assert_eq!(run.handle(RunEvent::Joined(ClientId(client)), NOW), []);
+    }
+    assert_eq!(run.handle(RunEvent::Joined(ClientId(2)), NOW), [], "the same client again is no fourth one");
+    assert!(cohort(&run.handle(RunEvent::Joined(ClientId(3)), NOW)).is_some());
+}
+
+#[test]
+fn stop_ends_a_run_at_once_where_no_round_is_open() {
+    let mut pending = Run::new(settings(9, 2), RoundId(0)).expect("usable settings");
+    assert_eq!(pending.handle(RunEvent::Stop, NOW), [RunEffect::Finished(RunStatus::Stopped)]);
+    assert_eq!(pending.handle(RunEvent::Start, NOW), [], "what is over does not start");
+
+    let (mut paused, effects) = started(settings(9, 2), 0);
+    let (round, clients) = cohort(&effects).expect("first round");
+    paused.handle(RunEvent::Pause, NOW);
+    play(&mut paused, round, &clients);
+    assert_eq!(paused.status(), RunStatus::Paused);
+    assert_eq!(paused.handle(RunEvent::Stop, NOW), [RunEffect::Finished(RunStatus::Stopped)]);
+    assert_eq!(paused.handle(RunEvent::Resume, NOW), []);
+    assert_eq!((paused.status(), paused.done()), (RunStatus::Stopped, RoundId(1)));
+}
+
+#[test]
+fn stop_in_the_last_round_completes_the_run() {
+    let (mut run, effects) = started(settings(1, 2), 0);
+    let (round, clients) = cohort(&effects).expect("first round");
+    run.handle(RunEvent::Stop, NOW);
+    assert_eq!(play(&mut run, round, &clients), [RunEffect::Finished(RunStatus::Completed)]);
+}
+
+#[test]
+fn a_pause_leaves_the_open_round_alone_and_a_resume_finds_it_running() {
+    let (mut run, effects) = started(settings(9, 2), 0);
+    let (round, clients) = cohort(&effects).expect("first round");
+    run.handle(RunEvent::Pause, NOW);
+    assert_eq!(run.status(), RunStatus::Paused);
+    let digest = Digest::of(b"x");
+    let event = RoundEvent::Submitted { client: clients[0], round, digest };
+    let effects = run.handle(RunEvent::Round(event), NOW);
+    assert_eq!(effects, [RunEffect::Reply(clients[0], Verdict::Accepted)]);
+    assert_eq!(run.handle(RunEvent::Resume, NOW), []);
+    assert_eq!(run.status(), RunStatus::Running);
+}
+
+#[test]
+fn a_failed_round_fails_the_run_and_leaves_the_last_good_one() {
+    let mut hasty = settings(9, 2);
+    hasty.participation.deadline_ms = 100;
+    let (mut run, effects) = started(hasty, 4);
+    assert!(effects.contains(&RunEffect::WakeAt(Timestamp(100))));
+    let reason = FailureReason::TooFewResults { accepted: 0, needed: 1 };
+    assert_eq!(tick(&mut run, 100), [RunEffect::Finished(RunStatus::Failed(reason))]);
+    assert_eq!((run.status(), run.done()), (RunStatus::Failed(reason), RoundId(4)));
+    assert_eq!(run.handle(RunEvent::Resume, Timestamp(101)), []);
+    assert_eq!(tick(&mut run, 102), []);
+    assert_eq!(run.tally(), Tally { dropped: 2, ..Tally::default() });
+}
+
+#[test]
+fn an_update_of_the_round_before_is_late_and_does_not_count_in_this_one() {
+    let (mut run, effects) = started(settings(9, 2), 0);
+    let (first, clients) = cohort(&effects).expect("first round");
+    let (second, _) = cohort(&play(&mut run, first, &clients)).expect("second round");
+    let digest = Digest::of(b"stale");
+    let event = RoundEvent::Submitted { client: clients[0], round: first, digest };
+    assert_eq!(run.handle(RunEvent::Round(event), NOW), [RunEffect::Reply(clients[0], Verdict::Late)]);
+    assert_eq!((second, run.tally()), (RoundId(2), Tally { late: 1, ..Tally::default() }));
+}
+
+#[test]
+fn an_update_from_before_a_restart_is_answered() {
+    let mut run = Run::new(settings(9, 2), RoundId(1)).expect("usable settings");
+    let event = RoundEvent::Submitted { client: ClientId(3), round: RoundId(2), digest: Digest::of(b"x") };
+    assert_eq!(run.handle(RunEvent::Round(event), NOW), [RunEffect::Reply(ClientId(3), Verdict::Late)]);
+}
+
+#[test]
+fn cohorts_change_from_round_to_round_and_with_the_seed() {
+    let cohorts = |seed| -> Vec<Vec<ClientId>> {
+        let (mut run, mut effects) = started(RunSettings { seed, ..settings(8, 2) }, 0);
+        let mut all = Vec::new();
+        while let Some((round, clients)) = cohort(&effects) {
+            effects = play(&mut run, round, &clients);
+            all.push(clients);
+        }
+        all
+    };
+    let first = cohorts(7);
+    assert_eq!(first.len(), 8);
+    assert!(first.iter().any(|clients| *clients != first[0]), "eight equal draws out of six have a chance of 6^-7");
+    assert_ne!(first, cohorts(8));
+    assert_eq!(first, cohorts(7));
+}

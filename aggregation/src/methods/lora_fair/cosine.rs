@@ -161,6 +161,28 @@ mod tests {
     }
 
     #[test]
+    fn the_objective_and_the_gradient_are_the_dense_ones() {
+        let a = Matrix::from_fn(2, 5, |i, j| ((3 * i + 2 * j) % 5) as f64 - 1.7);
+        let (gram, mean_b_t, defect_t, norm) = parts();
+        let change = Matrix::from_fn(6, 5, |i, j| ((i * j + 2 * i + j) % 9) as f64 - 3.8);
+        let ideal = mean_b_t.tr_mul(&a) + change;
+        let lambda = 0.03;
+        let problem = Problem::new(&gram, &mean_b_t, &defect_t, norm, lambda);
+        let z = Matrix::from_fn(4, 2, |i, j| 0.01 * (i as f64 - 2.0 * j as f64));
+        let unfold = |z: &Matrix| defect_t.tr_mul(&z.rows(0, 2)) + mean_b_t.tr_mul(&z.rows(2, 2));
+        let correction = unfold(&z);
+        let product = (mean_b_t.transpose() + &correction) * &a;
+        let cosine = product.dot(&ideal) / (product.norm() * ideal.norm());
+        let dense = 1.0 - cosine + lambda * correction.norm_squared();
+        // Sums of 30 terms of size 10 in f64.
+        assert!((problem.objective(&z).expect("no product is zero") - dense).abs() < 1e-13);
+        let towards = &ideal / (product.norm() * ideal.norm()) - &product * (cosine / product.norm_squared());
+        let dense = towards * a.transpose() * -1.0 + correction * (2.0 * lambda);
+        let latent = unfold(&problem.gradient(&z).expect("no product is zero"));
+        assert!((latent - &dense).amax() < 1e-13 * dense.amax().max(1.0));
+    }
+
+    #[test]
     fn every_step_lowers_the_objective_and_the_last_is_stationary() {
         let (gram, mean_b_t, defect_t, norm) = parts();
         let problem = Problem::new(&gram, &mean_b_t, &defect_t, norm, 0.01);

@@ -1,0 +1,53 @@
+//! How a session gets work and hands in results.
+
+use std::sync::Arc;
+
+use fedlora_adapter::{Adapter, AdapterUpdate, ClientId, RoundId, RoundPlan};
+
+/// One client's work in a round.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Who is to do it.
+    pub client: ClientId,
+    /// What is to be done.
+    pub plan: Arc<RoundPlan>,
+    /// The global adapter.
+    pub global: Arc<Adapter>,
+}
+
+/// What a client hands in.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Who.
+    pub client: ClientId,
+    /// For which round.
+    pub round: RoundId,
+    /// The client's number of training examples.
+    pub examples: u64,
+    /// Optimiser steps done.
+    pub steps: u64,
+    /// Mean training loss over those steps.
+    pub train_loss: f64,
+    /// The tensors that the directive asks for.
+    pub update: AdapterUpdate,
+}
+
+/// A session's connection to the server.
+///
+/// Calls block: training does too, and an implementation over a network runs its heartbeats on threads of its own.
+pub trait Link {
+    /// What can go wrong.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The next work for some of this session's participants; none when the run is over.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or what it sent makes no sense.
+    fn next_tasks(&mut self) -> Result<Option<Vec<Task>>, Self::Error>;
+
+    /// Hands in a result. A verdict that comes back later is the link's business: a client acts on none of them.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    fn submit(&mut self, submission: Submission) -> Result<(), Self::Error>;
+}
