@@ -1,3 +1,40 @@
-//! Placeholder.
+//! Local training: frozen pretrained models, adapters in them, data to train on, and nothing of rounds or networks.
+//!
+//! - [`load_pretrained`] reads a Hugging Face directory into a frozen [`Model`] and its [`TextTokenizer`];
+//! - [`data`] reads files into a [`Dataset`];
+//! - [`LocalTrainer`] trains clients' adapters, several in one pass where that is faster ([`GroupedAdapter`]);
+//! - [`evaluate`](evaluate()) says how good an adapter is.
+//!
+//! On the CPU everything is deterministic to the bit, whatever the number of threads and whichever clients train side
+//! by side: work is shared out by rows, sequences and heads, never along a sum.
 
+mod batch;
+pub mod data;
+mod device;
+mod dropout;
+mod error;
+mod evaluate;
+mod grouped;
+mod model;
 pub mod ops;
+mod tokenizer;
+mod toy;
+mod train;
+mod trainer;
+
+pub use batch::{Batch, Inputs, Tokens};
+pub use burn::tensor::Device;
+pub use data::{DataConfig, DataError, Dataset, LoadedText};
+pub use device::device;
+pub use dropout::DropoutMasks;
+pub use error::LearnerError;
+pub use evaluate::{Evaluation, EvaluationPlan, evaluate};
+pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
+pub use model::{
+    Bert, BertConfig, HEAD_BIAS, HEAD_WEIGHT, Model, Pooling, Pretraining, Vit, VitConfig, load_pretrained,
+    random_pretrained, target_modules,
+};
+pub use tokenizer::TextTokenizer;
+pub use toy::ToyTrainer;
+pub use train::{LocalTrainer, learning_rate, progress};
+pub use trainer::{Job, LocalOutcome, Trainer};

@@ -4,13 +4,24 @@
 //! padding.
 
 mod attention;
+mod elementwise;
 mod gelu;
+mod gemm;
+mod grouped_linear;
 mod layer_norm;
 mod linear;
 mod linear_lora;
+mod mean_rows;
+mod optional;
+mod storage;
+#[cfg(test)]
+mod testing;
 
 pub use attention::attention;
 pub use gelu::gelu;
+pub use grouped_linear::grouped_linear;
+pub(crate) use layer_norm::composite as composite_layer_norm;
 pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::linear;
 pub use linear_lora::{Lora, linear_lora};
+pub use mean_rows::mean_rows;

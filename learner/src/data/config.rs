@@ -44,7 +44,7 @@ pub struct DataConfig {
     /// The files to train on, relative to `path`; several files are several clients. Empty: all of the layout's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub train_files: Vec<PathBuf>,
-    /// A file of test rows; its extension gives its format.
+    /// A file of test rows, relative to the training file's folder; its extension gives its format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_path: Option<PathBuf>,
     /// Share of the training rows, per label and group, held out for testing: above 0 and below 1.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::DataError;
-use crate::batch::{Batch, Inputs};
+use crate::batch::{Batch, Inputs, Tokens};
 
 /// Which natural client every example belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +41,8 @@ impl Groups {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Examples {
-    /// Example `i` is `ids[ends[i - 1]..ends[i]]`, where `ends[-1]` is 0.
-    Tokens { ids: Vec<u32>, ends: Vec<usize> },
+    /// Example `i` is the tokens `ends[i - 1]..ends[i]`, where `ends[-1]` is 0.
+    Tokens { tokens: Tokens, ends: Vec<usize> },
     /// Example `i` is `pixels[i * size..(i + 1) * size]`.
     Images { pixels: Vec<f32>, size: usize },
 }
@@ -65,17 +65,20 @@ impl Dataset {
     /// # Errors
     ///
     /// Where a sequence is empty, the counts differ or a label has no name.
-    pub fn tokens(sequences: &[Vec<u32>], labels: Vec<u32>, label_names: Vec<String>) -> Result<Self, DataError> {
-        if let Some(example) = sequences.iter().position(Vec::is_empty) {
+    pub fn tokens(sequences: &[Tokens], labels: Vec<u32>, label_names: Vec<String>) -> Result<Self, DataError> {
+        if let Some(example) = sequences.iter().position(|sequence| sequence.ids.is_empty()) {
             return Err(DataError::EmptyExample { example });
         }
-        let ends = sequences.iter().scan(0, |end, sequence| {
-            *end += sequence.len();
-            Some(*end)
-        });
-        let ends: Vec<usize> = ends.collect();
         check_length("sequences", labels.len(), sequences.len())?;
-        Self::new(Examples::Tokens { ids: sequences.concat(), ends }, labels, label_names)
+        let mut tokens = Tokens::default();
+        let mut ends = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            check_length("segments", sequence.ids.len(), sequence.segments.len())?;
+            tokens.ids.extend_from_slice(&sequence.ids);
+            tokens.segments.extend_from_slice(&sequence.segments);
+            ends.push(tokens.ids.len());
+        }
+        Self::new(Examples::Tokens { tokens, ends }, labels, label_names)
     }
 
     /// Images of `size` values each, one after the other.
@@ -161,10 +164,13 @@ impl Dataset {
     #[must_use]
     pub fn batch(&self, rows: &[u32]) -> Batch {
         let inputs = match &self.examples {
-            Examples::Tokens { ids, ends } => Inputs::Tokens {
-                ids: rows.iter().flat_map(|row| &ids[token_range(ends, *row)]).copied().collect(),
-                lengths: rows.iter().map(|row| token_range(ends, *row).len()).collect(),
-            },
+            Examples::Tokens { tokens, ends } => {
+                let ranges = || rows.iter().map(|row| token_range(ends, *row));
+                let ids = ranges().flat_map(|range| &tokens.ids[range]).copied().collect();
+                let segments = ranges().flat_map(|range| &tokens.segments[range]).copied().collect();
+                let lengths = ranges().map(|range| range.len()).collect();
+                Inputs::Tokens { tokens: Tokens { ids, segments }, lengths }
+            }
             Examples::Images { pixels, size } => {
                 let image = |row: &u32| &pixels[*row as usize * size..(*row as usize + 1) * size];
                 Inputs::Images { pixels: rows.iter().flat_map(image).copied().collect(), count: rows.len() }
@@ -201,10 +207,13 @@ mod tests {
 
     #[test]
     fn a_batch_holds_the_rows_asked_for_in_the_order_asked() {
-        let dataset = Dataset::tokens(&[vec![1, 2, 3], vec![4], vec![5, 6]], vec![0, 1, 0], names()).unwrap();
+        let pair = Tokens { ids: vec![5, 6], segments: vec![0, 1] };
+        let sequences = [vec![1, 2, 3].into(), vec![4].into(), pair];
+        let dataset = Dataset::tokens(&sequences, vec![0, 1, 0], names()).unwrap();
         let batch = dataset.batch(&[2, 0]);
-        let Inputs::Tokens { ids, lengths } = batch.inputs else { panic!("expected tokens") };
-        assert_eq!((ids, lengths, batch.labels), (vec![5, 6, 1, 2, 3], vec![2, 3], vec![0, 0]));
+        let Inputs::Tokens { tokens, lengths } = batch.inputs else { panic!("expected tokens") };
+        assert_eq!(tokens, Tokens { ids: vec![5, 6, 1, 2, 3], segments: vec![0, 1, 0, 0, 0] });
+        assert_eq!((lengths, batch.labels), (vec![2, 3], vec![0, 0]));
         assert_eq!([0, 1, 2].map(|row| dataset.length(row)), [3, 1, 2]);
     }
 
@@ -217,8 +226,10 @@ mod tests {
 
     #[test]
     fn examples_and_labels_that_do_not_fit_are_refused() {
-        let refuse =
-            |sequences: &[Vec<u32>], labels| Dataset::tokens(sequences, labels, names()).unwrap_err().to_string();
+        let refuse = |sequences: &[Vec<u32>], labels| {
+            let sequences: Vec<Tokens> = sequences.iter().cloned().map(Tokens::from).collect();
+            Dataset::tokens(&sequences, labels, names()).unwrap_err().to_string()
+        };
         assert_eq!(refuse(&[vec![1], vec![]], vec![0, 0]), "example 1 is empty");
         assert_eq!(refuse(&[vec![1]], vec![0, 0]), "found 1 sequences, expected 2");
         assert_eq!(refuse(&[vec![1]], vec![2]), "example 0 has label 2, but only 2 are named");

@@ -17,6 +17,12 @@ pub(super) struct Layout {
     format: Format,
 }
 
+/// The configured test file: where it is not absolute, beside the training file or inside the training folder.
+pub(super) fn test_path(config: &DataConfig) -> Option<PathBuf> {
+    let folder = if config.path.is_dir() { Some(config.path.as_path()) } else { config.path.parent() };
+    config.test_path.as_ref().map(|file| folder.map_or_else(|| file.clone(), |folder| folder.join(file)))
+}
+
 /// The format to read `path` in: the configured one, or the one its name or contents show.
 pub(super) fn format(path: &Path, config: &DataConfig) -> Result<Format, DataError> {
     match config.format {
@@ -41,10 +47,10 @@ impl Layout {
         };
         let test = match format {
             _ if config.test_fraction.is_some() => None,
-            Format::FedsvdSplit | Format::Sentences => config.test_path.clone(),
+            Format::FedsvdSplit | Format::Sentences => test_path(config),
             // GLUE's own test files carry no labels.
-            Format::GlueTsv => config.test_path.clone().or_else(|| own(&["dev", "validation", "test"])),
-            _ => config.test_path.clone().or_else(|| own(&["test", "dev", "validation", "val"])),
+            Format::GlueTsv => test_path(config).or_else(|| own(&["dev", "validation", "test"])),
+            _ => test_path(config).or_else(|| own(&["test", "dev", "validation", "val"])),
         };
         Ok(Self { train, test, format })
     }

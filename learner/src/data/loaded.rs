@@ -7,8 +7,7 @@ use rayon::prelude::*;
 
 use super::layout::{self, Layout};
 use super::{DataConfig, DataError, Dataset, Format, Groups, Record, clinc, hold_out, labels, thin};
-use crate::error::LearnerError;
-use crate::tokenizer::TextTokenizer;
+use crate::{LearnerError, TextTokenizer, Tokens};
 
 /// Labelled texts for training and testing. Every row's label is among the label names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,9 +104,9 @@ impl LoadedText {
     /// Where the tokenizer refuses a text.
     pub fn tokenize(&self, tokenizer: &TextTokenizer, max_length: usize) -> Result<(Dataset, Dataset), LearnerError> {
         let groups = self.group_names();
+        let tokenizer = &tokenizer.clone().truncated(max_length)?;
         let dataset = |rows: &[Record]| -> Result<Dataset, LearnerError> {
-            let sequences: Vec<Vec<u32>> =
-                rows.par_iter().map(|row| encode(tokenizer, row, max_length)).collect::<Result<_, _>>()?;
+            let sequences: Vec<Tokens> = rows.par_iter().map(|row| encode(tokenizer, row)).collect::<Result<_, _>>()?;
             let labels = labels::numbers(rows, &self.label_names)?;
             let dataset = Dataset::tokens(&sequences, labels, self.label_names.clone())?;
             Ok(match Groups::of(rows.iter().map(|row| row.group.as_deref()), &groups) {
@@ -132,8 +131,8 @@ type Read = (Rows, Option<Vec<Record>>, Vec<String>);
 
 fn read_clinc(config: &DataConfig) -> Result<Read, DataError> {
     let (train, test) = clinc::read(&config.path, config.include_oos)?;
-    let test = match &config.test_path {
-        Some(path) => clinc::read(path, config.include_oos)?.1,
+    let test = match layout::test_path(config) {
+        Some(path) => clinc::read(&path, config.include_oos)?.1,
         None => test,
     };
     let files = vec![0; train.len()];
@@ -185,9 +184,9 @@ fn by_file(rows: &Rows, kept: &[u32], names: Vec<String>) -> Files {
     Files { names, rows: held }
 }
 
-fn encode(tokenizer: &TextTokenizer, row: &Record, max_length: usize) -> Result<Vec<u32>, LearnerError> {
+fn encode(tokenizer: &TextTokenizer, row: &Record) -> Result<Tokens, LearnerError> {
     match &row.pair {
-        Some(pair) => tokenizer.encode_pair(&row.text, pair, max_length),
-        None => tokenizer.encode(&row.text, max_length),
+        Some(pair) => tokenizer.encode_pair(&row.text, pair),
+        None => tokenizer.encode(&row.text),
     }
 }

@@ -1,11 +1,26 @@
 //! A linear layer with frozen weights.
 
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
 
-/// `x Wᵀ + bias` for a frozen `weight` `[d_out, d_in]` and `bias` `[d_out]`: only `x` gets a gradient.
+use super::gemm::{Packed, Start, View, multiply};
+use super::optional::Optional;
+use super::storage::{dense, extents, is_fused, tensor};
+
+/// `x Wᵀ + bias` for a frozen `weight` `[d_out, d_in]` and a frozen `bias` `[d_out]`: only `x` gets a gradient.
 #[must_use]
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    composite(x, weight, bias)
+    if is_fused(&x) {
+        let (weight, bias) = (weight.into_dispatch(), Optional::new(bias));
+        Tensor::from_dispatch(<Dispatch as LinearOperation>::linear(x.into_dispatch(), weight, bias))
+    } else {
+        composite(x, weight, bias)
+    }
 }
 
 /// The same function in plain tensor operations.
@@ -16,3 +31,69 @@ pub(super) fn composite(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>
         None => y,
     }
 }
+
+#[backend_extension(Flex, Autodiff)]
+trait LinearOperation: Backend {
+    fn linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Optional<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+impl LinearOperation for Flex {
+    fn linear(x: FlexTensor, weight: FlexTensor, bias: Optional<Self>) -> FlexTensor {
+        forward(&dense(x), &dense(weight), bias.into_dense().as_ref())
+    }
+}
+
+impl<C: CheckpointStrategy> LinearOperation for Autodiff<Flex, C> {
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: Optional<Self>) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let weight = dense(weight.into_primitive());
+        let bias = bias.into_constant();
+        let y = forward(&dense(x), &weight, bias.as_ref());
+        match LinearBackward.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish(weight, y),
+            OpsKind::UnTracked(prepared) => prepared.finish(y),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LinearBackward;
+
+impl Backward<Flex, 1> for LinearBackward {
+    /// The weight.
+    type State = FlexTensor;
+
+    fn backward(self, ops: Ops<FlexTensor, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let grad = grads.consume::<Flex>(&ops.node);
+        if let [Some(parent)] = ops.parents {
+            grads.register::<Flex>(parent.id, backward(&dense(grad), &ops.state));
+        }
+    }
+}
+
+fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
+    let [tokens, d_in] = extents(x);
+    let [d_out, _] = extents::<2>(weight);
+    let weight = Packed::parallel(View::dense(weight.storage(), d_out, d_in).transposed());
+    let start = bias.map_or(Start::Zero, |bias| Start::Bias(bias.storage()));
+    let mut y = vec![0.0; tokens * d_out];
+    multiply(View::dense(x.storage(), tokens, d_in), &weight, start, &mut y);
+    tensor(y, [tokens, d_out])
+}
+
+/// The gradient with respect to `x`, `grad · W`.
+fn backward(grad: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
+    let [tokens, _] = extents::<2>(grad);
+    let [d_out, d_in] = extents(weight);
+    let weight = Packed::parallel(View::dense(weight.storage(), d_out, d_in));
+    let mut grad_x = vec![0.0; tokens * d_in];
+    multiply(View::dense(grad.storage(), tokens, d_out), &weight, Start::Zero, &mut grad_x);
+    tensor(grad_x, [tokens, d_in])
+}
+
+#[cfg(test)]
+mod tests;

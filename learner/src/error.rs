@@ -1,0 +1,234 @@
+//! Everything that can go wrong between a model directory and a trained adapter.
+
+use std::path::PathBuf;
+
+use fedlora_adapter::{AdapterError, ClientId, RoundId};
+
+use crate::data::DataError;
+
+/// Why a model, a tokenizer or a device could not be used, or why training stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LearnerError {
+    /// An adapter that does not match its specification.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// Data that cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A file cannot be read or written.
+    #[error("cannot access {}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that is not the JSON it should be.
+    #[error("{}: not valid JSON of the expected form", file.display())]
+    Json {
+        /// The file.
+        file: PathBuf,
+        /// The parser's reason.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A model configuration that asks for something this crate does not compute.
+    #[error("{}: {key} is {found}, expected {expected}", file.display())]
+    Config {
+        /// The configuration file.
+        file: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What is supported.
+        expected: String,
+    },
+    /// A directory without any known weights file.
+    #[error("{} has neither model.safetensors nor model.safetensors.index.json", directory.display())]
+    NoWeights {
+        /// The model directory.
+        directory: PathBuf,
+    },
+    /// Bytes that are no complete safetensors file, as after an interrupted download.
+    #[error("{}: not a complete safetensors file", file.display())]
+    Safetensors {
+        /// The weights file.
+        file: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: safetensors::SafeTensorError,
+    },
+    /// An index that places a weight outside its own directory.
+    #[error("{}: tensor {tensor} is placed in {found}, expected a file name in the same directory", file.display())]
+    ShardPath {
+        /// The index file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Where the index places it.
+        found: String,
+    },
+    /// A weight that the model needs is not there.
+    #[error("{}: tensor {tensor} of shape {expected:?} is missing", file.display())]
+    MissingTensor {
+        /// The weights file, or the index if it does not list the tensor.
+        file: PathBuf,
+        /// The tensor's name without any model prefix.
+        tensor: String,
+        /// The shape that the configuration asks for.
+        expected: Vec<usize>,
+    },
+    /// A weight of another shape than the configuration asks for.
+    #[error("{}: tensor {tensor}: expected shape {expected:?}, found {found:?}", file.display())]
+    TensorShape {
+        /// The weights file.
+        file: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+        /// The shape that the configuration asks for.
+        expected: Vec<usize>,
+        /// The shape found.
+        found: Vec<usize>,
+    },
+    /// A weight of an element type that cannot be read as f32.
+    #[error("{}: tensor {tensor}: element type {found}, expected F32, F16 or BF16", file.display())]
+    TensorType {
+        /// The weights file.
+        file: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+        /// The element type found.
+        found: String,
+    },
+    /// A tokenizer file that cannot be used.
+    #[error("{}: not a usable tokenizer: {reason}", file.display())]
+    Tokenizer {
+        /// The tokenizer file.
+        file: PathBuf,
+        /// The tokenizer library's words.
+        reason: String,
+    },
+    /// A tokenizer that belongs to another model.
+    #[error(
+        "{}: this tokenizer has {tokens} tokens, the model {vocabulary} token embeddings: it is another model's",
+        file.display()
+    )]
+    Vocabulary {
+        /// The tokenizer file.
+        file: PathBuf,
+        /// Its largest token id plus one.
+        tokens: usize,
+        /// Rows of the model's embedding.
+        vocabulary: usize,
+    },
+    /// A text that the tokenizer refused.
+    #[error("cannot tokenize a text of {bytes} bytes: {reason}")]
+    Encode {
+        /// Length of the text.
+        bytes: usize,
+        /// The tokenizer library's words.
+        reason: String,
+    },
+    /// Target modules that name no linear module of the model.
+    #[error("target module {target} matches none of the model's linear modules ({})", known.join(", "))]
+    TargetModule {
+        /// The target.
+        target: String,
+        /// Last parts of the names that would match.
+        known: Vec<String>,
+    },
+    /// An adapted module that the model does not have, or has with other widths.
+    #[error("the adapter's module {module} is {found:?} (d_in, d_out), the model has {expected:?}")]
+    AdaptedModule {
+        /// The module.
+        module: String,
+        /// Widths in the model, if it has the module.
+        expected: Option<(usize, usize)>,
+        /// Widths in the adapter.
+        found: (usize, usize),
+    },
+    /// A head tensor that is missing or has no use in the model.
+    #[error(
+        "the adapter's head is {found:?}, expected classifier.weight [labels, {hidden}] and classifier.bias [labels]"
+    )]
+    Head {
+        /// Width of the features that the head sees.
+        hidden: usize,
+        /// Names and shapes found.
+        found: Vec<(String, Vec<usize>)>,
+    },
+    /// No adapter to compute with.
+    #[error("there are no adapters to group")]
+    NoAdapters,
+    /// Adapters that cannot train in one pass because their specifications differ.
+    #[error("adapter {index} has another specification than the first of its group")]
+    MixedSpecs {
+        /// Position in the group.
+        index: usize,
+    },
+    /// A vision model whose sizes do not fit together.
+    #[error("vision model: {key} is {found}, expected {expected}")]
+    VisionConfig {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        found: usize,
+        /// What is needed.
+        expected: &'static str,
+    },
+    /// A device name that is not known.
+    #[error("unknown device {name}, expected one of {}", known.join(", "))]
+    UnknownDevice {
+        /// The name.
+        name: String,
+        /// The names that this build knows.
+        known: &'static [&'static str],
+    },
+    /// The device failed while computing.
+    #[error("the device failed: {0}")]
+    Device(String),
+    /// Nothing to train on or to evaluate.
+    #[error("there are no examples")]
+    NoExamples,
+    /// A row number beyond the data set.
+    #[error("row {row} is outside of the data set of {rows} rows")]
+    RowOutOfRange {
+        /// The row, from 0.
+        row: u32,
+        /// Rows of the data set.
+        rows: usize,
+    },
+    /// A label beyond the head.
+    #[error("label {label} is outside of the head of {labels} labels")]
+    LabelOutOfRange {
+        /// The label, from 0.
+        label: u32,
+        /// Rows of the head.
+        labels: usize,
+    },
+    /// A client without examples.
+    #[error("{client} has no examples")]
+    EmptyClient {
+        /// The client.
+        client: ClientId,
+    },
+    /// A batch size of zero.
+    #[error("the batch size is 0, expected at least 1")]
+    BatchSize,
+    /// A loss or gradient that is not a finite number.
+    #[error("{client} diverged in {round} at step {step}: its loss or gradient is not finite")]
+    Diverged {
+        /// The client.
+        client: ClientId,
+        /// The round.
+        round: RoundId,
+        /// Optimiser steps taken before.
+        step: u64,
+    },
+    /// Training panicked; other clients go on.
+    #[error("training panicked: {0}")]
+    Panicked(String),
+}

@@ -1,0 +1,154 @@
+//! The adapters of several clients as one: every factor with a leading axis for the clients.
+//!
+//! Group `g` sees the rows of its own examples only, so that one pass over the shared base trains all clients as if
+//! each trained alone.
+
+mod head;
+mod host;
+mod vera;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use burn::tensor::{Device, Tensor};
+use fedlora_adapter::{Adapter, AdapterSpec, Factors, ModuleName, Side};
+
+use self::vera::Projections;
+use crate::{LearnerError, ops::Lora};
+
+/// Which tensor of an adapter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ParameterKey {
+    /// A factor of a module.
+    Factor(ModuleName, Side),
+    /// A head tensor.
+    Head(String),
+}
+
+/// One tensor of all groups.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// Which tensor.
+    pub key: ParameterKey,
+    /// `[G, rows, columns]`; vectors (a bias, `VeRA`'s `lambda`) have one column.
+    pub value: Tensor<3>,
+}
+
+/// Adapters of `G` groups with one specification.
+#[derive(Debug, Clone)]
+pub struct GroupedAdapter {
+    origins: Arc<Vec<Adapter>>,
+    /// The trained ones first.
+    parameters: Vec<Parameter>,
+    trained: usize,
+    places: Arc<BTreeMap<ParameterKey, usize>>,
+    projections: Option<Arc<Projections>>,
+    examples: Vec<usize>,
+}
+
+impl GroupedAdapter {
+    /// Groups adapters on a device, one group each.
+    ///
+    /// Gradients are recorded for the factors in `train` and, with `train_head`, for the head; all else is constant.
+    /// Each group has one example until [`GroupedAdapter::set_examples`] says otherwise.
+    ///
+    /// # Errors
+    /// [`LearnerError::NoAdapters`], and [`LearnerError::MixedSpecs`] if one has another specification than the first.
+    pub fn new(adapters: &[&Adapter], train: Factors, train_head: bool, device: &Device) -> Result<Self, LearnerError> {
+        let spec = adapters.first().ok_or(LearnerError::NoAdapters)?.spec();
+        if let Some(index) = adapters.iter().position(|adapter| adapter.spec() != spec) {
+            return Err(LearnerError::MixedSpecs { index });
+        }
+        let is_trained = |key: &ParameterKey| match key {
+            ParameterKey::Factor(_, side) => train.contains(*side),
+            ParameterKey::Head(_) => train_head,
+        };
+        let (trained, frozen): (Vec<_>, Vec<_>) = host::keys(spec).into_iter().partition(is_trained);
+        let leaf =
+            |key: ParameterKey| Parameter { value: host::stack(adapters, &key, device).autodiff().require_grad(), key };
+        let constant = |key: ParameterKey| Parameter { value: host::stack(adapters, &key, device), key };
+        let count = trained.len();
+        let parameters: Vec<_> = trained.into_iter().map(leaf).chain(frozen.into_iter().map(constant)).collect();
+        let places = parameters.iter().enumerate().map(|(place, parameter)| (parameter.key.clone(), place)).collect();
+        Ok(Self {
+            projections: Projections::new(spec, device).map(Arc::new),
+            origins: Arc::new(adapters.iter().map(|&adapter| adapter.clone()).collect()),
+            parameters,
+            trained: count,
+            places: Arc::new(places),
+            examples: vec![1; adapters.len()],
+        })
+    }
+
+    /// The specification that all groups share.
+    #[must_use]
+    pub fn spec(&self) -> &Arc<AdapterSpec> {
+        // Bounds: `new` refuses an empty list.
+        self.origins[0].spec()
+    }
+
+    /// The trained tensors: factors by module and side, then the head by name.
+    #[must_use]
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters[..self.trained]
+    }
+
+    /// The trained tensors, to be replaced by new leaves of the same shapes.
+    pub fn parameters_mut(&mut self) -> &mut [Parameter] {
+        &mut self.parameters[..self.trained]
+    }
+
+    /// Examples of each group in the next batch.
+    #[must_use]
+    pub fn examples(&self) -> &[usize] {
+        &self.examples
+    }
+
+    /// Sets the number of examples of each group in the next batch.
+    ///
+    /// # Panics
+    /// If there is not one number for each group.
+    pub fn set_examples(&mut self, examples: Vec<usize>) {
+        assert_eq!(examples.len(), self.origins.len(), "every group needs its number of examples");
+        self.examples = examples;
+    }
+
+    /// The same adapters for a batch with these examples of each group.
+    ///
+    /// # Panics
+    /// As [`GroupedAdapter::set_examples`].
+    #[must_use]
+    pub fn with_examples(mut self, examples: Vec<usize>) -> Self {
+        self.set_examples(examples);
+        self
+    }
+
+    /// The adapters with their current values. Tensors that were not trained are those given to
+    /// [`GroupedAdapter::new`], bit for bit.
+    ///
+    /// # Errors
+    /// A value that is not finite; a device that failed.
+    pub fn to_adapters(&self) -> Result<Vec<Adapter>, LearnerError> {
+        host::unstack(&self.origins, self.parameters())
+    }
+
+    /// Whether the module has factors.
+    pub(crate) fn adapts(&self, module: &ModuleName) -> bool {
+        self.spec().modules.contains_key(module)
+    }
+
+    /// A module's low-rank branch over rows of which `rows[g]` are group `g`'s; none for a module without factors.
+    pub(crate) fn lora(&self, module: &ModuleName, rows: &[usize], mask: Option<Tensor<2>>) -> Option<Lora> {
+        let factor = |side| self.value(&ParameterKey::Factor(module.clone(), side));
+        let (a, b) = (factor(Side::A)?, factor(Side::B)?);
+        let (a, b) = match &self.projections {
+            Some(projections) => projections.apply(self.spec().modules.get(module)?, a, b),
+            None => (a, b),
+        };
+        Some(Lora { a, b, scale: self.spec().scaling() as f32, rows: rows.to_vec(), mask })
+    }
+
+    fn value(&self, key: &ParameterKey) -> Option<Tensor<3>> {
+        let place = *self.places.get(key)?;
+        self.parameters.get(place).map(|parameter| parameter.value.clone())
+    }
+}

@@ -1,0 +1,112 @@
+//! One transformer layer, normalised after its parts (BERT) or before them (ViT).
+
+use burn::tensor::Tensor;
+
+use super::{
+    linear::Linear,
+    pass::Pass,
+    weights::{Loader, Norm, Weights},
+};
+use crate::{LearnerError, ops};
+
+/// Attention and feed-forward part of one layer.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    attention_norm: Norm,
+    up: Linear,
+    down: Linear,
+    output_norm: Norm,
+    heads: usize,
+}
+
+/// Names of a layer's parts, behind the layer's own name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BlockNames {
+    /// What precedes `query`, `key` and `value`.
+    pub(super) attention: &'static str,
+    pub(super) attention_norm: &'static str,
+    pub(super) output_norm: &'static str,
+}
+
+/// Sizes of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BlockSizes {
+    pub(super) width: usize,
+    pub(super) heads: usize,
+    pub(super) intermediate: usize,
+    pub(super) epsilon: f64,
+}
+
+impl Block {
+    /// The layer whose weights' names start with `name`.
+    pub(super) fn load<W: Weights>(
+        loader: &mut Loader<'_, W>,
+        name: &str,
+        names: BlockNames,
+        sizes: BlockSizes,
+    ) -> Result<Self, LearnerError> {
+        let BlockSizes { width, heads, intermediate, epsilon } = sizes;
+        let attention = format!("{name}.{}", names.attention);
+        Ok(Self {
+            query: loader.linear(&format!("{attention}.query"), width, width)?,
+            key: loader.linear(&format!("{attention}.key"), width, width)?,
+            value: loader.linear(&format!("{attention}.value"), width, width)?,
+            output: loader.linear(&format!("{name}.attention.output.dense"), width, width)?,
+            attention_norm: loader.norm(&format!("{name}.{}", names.attention_norm), width, epsilon)?,
+            up: loader.linear(&format!("{name}.intermediate.dense"), width, intermediate)?,
+            down: loader.linear(&format!("{name}.output.dense"), intermediate, width)?,
+            output_norm: loader.norm(&format!("{name}.{}", names.output_norm), width, epsilon)?,
+            heads,
+        })
+    }
+
+    /// Its linear layers, which adapters can wrap.
+    pub(super) fn linears(&self) -> [&Linear; 6] {
+        [&self.query, &self.key, &self.value, &self.output, &self.up, &self.down]
+    }
+
+    /// BERT's layer: each part is added to its input and the sum normalised.
+    pub(super) fn normalised_after(&self, pass: &mut Pass<'_>, x: Tensor<2>) -> Tensor<2> {
+        let mixed = self.attend(pass, &x);
+        self.finish_after(pass, x, mixed)
+    }
+
+    /// The same for the first row of each example only, when nobody looks at the others any more.
+    pub(super) fn normalised_after_first_rows(&self, pass: &mut Pass<'_>, x: Tensor<2>) -> Tensor<2> {
+        let mixed = self.attend(pass, &x);
+        let first = pass.keep_first_rows();
+        self.finish_after(pass, first.of(x), first.of(mixed))
+    }
+
+    /// `ViT`'s layer: each part sees its input normalised and is added to it (pre-norm).
+    pub(super) fn normalised_before(&self, pass: &mut Pass<'_>, x: Tensor<2>) -> Tensor<2> {
+        let normal = pass.norm(x.clone(), &self.attention_norm);
+        let mixed = self.attend(pass, &normal);
+        let x = x + pass.linear(mixed, &self.output);
+        let normal = pass.norm(x.clone(), &self.output_norm);
+        x + self.feed_forward(pass, normal)
+    }
+
+    fn attend(&self, pass: &mut Pass<'_>, x: &Tensor<2>) -> Tensor<2> {
+        let q = pass.linear(x.clone(), &self.query);
+        let k = pass.linear(x.clone(), &self.key);
+        let v = pass.linear(x.clone(), &self.value);
+        ops::attention(q, k, v, self.heads, pass.lengths())
+    }
+
+    fn finish_after(&self, pass: &mut Pass<'_>, x: Tensor<2>, mixed: Tensor<2>) -> Tensor<2> {
+        let mixed = pass.linear(mixed, &self.output);
+        let x = pass.add_norm(mixed, x, &self.attention_norm);
+        let forward = self.feed_forward(pass, x.clone());
+        pass.add_norm(forward, x, &self.output_norm)
+    }
+
+    fn feed_forward(&self, pass: &mut Pass<'_>, x: Tensor<2>) -> Tensor<2> {
+        let hidden = ops::gelu(pass.linear(x, &self.up));
+        pass.linear(hidden, &self.down)
+    }
+}

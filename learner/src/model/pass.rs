@@ -1,0 +1,123 @@
+//! One forward pass: which adapters apply to which rows.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::{linear::Linear, weights::Norm};
+use crate::{DropoutMasks, GroupedAdapter, ops};
+
+/// What the layers of one forward pass share.
+#[derive(Debug)]
+pub(super) struct Pass<'a> {
+    adapters: Option<&'a GroupedAdapter>,
+    dropout: Option<&'a mut DropoutMasks>,
+    /// Rows of each example.
+    lengths: Vec<usize>,
+    /// Rows of each group of examples.
+    rows: Vec<usize>,
+    /// Whether gradients reach the weights; frozen weights, the rule, go through the fused operations.
+    trains_weights: bool,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass over examples with the given numbers of rows.
+    ///
+    /// # Panics
+    /// If the adapters' examples do not sum to the number of lengths.
+    pub(super) fn new(
+        lengths: Vec<usize>,
+        adapters: Option<&'a GroupedAdapter>,
+        dropout: Option<&'a mut DropoutMasks>,
+    ) -> Self {
+        let mut pass = Self { adapters, dropout, lengths: Vec::new(), rows: Vec::new(), trains_weights: false };
+        pass.set_lengths(lengths);
+        pass
+    }
+
+    /// A pass without adapters in which the weights themselves get gradients.
+    pub(super) fn training_weights(lengths: Vec<usize>) -> Self {
+        Self { trains_weights: true, ..Self::new(lengths, None, None) }
+    }
+
+    /// Rows of each example.
+    pub(super) fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// The layer, with its adapter if it has one.
+    pub(super) fn linear(&mut self, x: Tensor<2>, layer: &Linear) -> Tensor<2> {
+        if self.trains_weights {
+            return x.matmul(layer.weight.clone().transpose()) + layer.bias.clone().unsqueeze();
+        }
+        let (weight, bias) = (layer.weight.clone(), Some(layer.bias.clone()));
+        let Some(adapters) = self.adapters.filter(|adapters| adapters.adapts(&layer.name)) else {
+            return ops::linear(x, weight, bias);
+        };
+        let width = x.dims()[1];
+        let mask = self.dropout.as_mut().and_then(|masks| masks.next(&self.rows, width, &x.device()));
+        match adapters.lora(&layer.name, &self.rows, mask) {
+            Some(lora) => ops::linear_lora(x, weight, bias, lora),
+            None => ops::linear(x, weight, bias),
+        }
+    }
+
+    /// `x` normalised row by row.
+    pub(super) fn norm(&self, x: Tensor<2>, norm: &Norm) -> Tensor<2> {
+        let Norm { gamma, beta, epsilon } = norm.clone();
+        if self.trains_weights {
+            return ops::composite_layer_norm(x, gamma, beta, epsilon);
+        }
+        ops::layer_norm(x, gamma, beta, epsilon)
+    }
+
+    /// `x + residual` normalised row by row.
+    pub(super) fn add_norm(&self, x: Tensor<2>, residual: Tensor<2>, norm: &Norm) -> Tensor<2> {
+        if self.trains_weights {
+            return self.norm(x + residual, norm);
+        }
+        let Norm { gamma, beta, epsilon } = norm.clone();
+        ops::add_layer_norm(x, residual, gamma, beta, epsilon)
+    }
+
+    /// From here on, each example is its first row only. Returns the selection to apply to the activations.
+    pub(super) fn keep_first_rows(&mut self) -> FirstRows {
+        let starts = self.lengths.iter().scan(0, |start, &length| {
+            let this = *start;
+            *start += length;
+            Some(this)
+        });
+        let starts = starts.map(|start| start as i32).collect();
+        self.set_lengths(vec![1; self.lengths.len()]);
+        FirstRows(starts)
+    }
+
+    fn set_lengths(&mut self, lengths: Vec<usize>) {
+        let mut rest = lengths.as_slice();
+        let mut rows = Vec::new();
+        for &examples in self.adapters.map_or(&[lengths.len()][..], GroupedAdapter::examples) {
+            assert!(examples <= rest.len(), "the groups have more examples than the batch");
+            let (own, later) = rest.split_at(examples);
+            rows.push(own.iter().sum());
+            rest = later;
+        }
+        assert!(rest.is_empty(), "the groups have fewer examples than the batch");
+        (self.lengths, self.rows) = (lengths, rows);
+    }
+}
+
+/// Positions of the examples' first rows.
+#[derive(Debug, Clone)]
+pub(super) struct FirstRows(Vec<i32>);
+
+impl FirstRows {
+    /// The first row of each example.
+    pub(super) fn of(&self, x: Tensor<2>) -> Tensor<2> {
+        select(&x, self.0.clone())
+    }
+}
+
+/// Rows of a table, in the given order, with repetition.
+pub(super) fn select(table: &Tensor<2>, rows: Vec<i32>) -> Tensor<2> {
+    let count = rows.len();
+    let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &table.device().inner());
+    table.clone().select(0, rows)
+}

@@ -1,0 +1,72 @@
+//! Where a model's weights come from, and the layers made of them.
+
+mod checkpoint;
+mod flat;
+mod random;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use fedlora_adapter::ModuleName;
+
+use super::linear::Linear;
+use crate::LearnerError;
+
+pub(super) use checkpoint::Checkpoint;
+pub(super) use flat::{Recorded, Slices};
+pub(super) use random::{Deviation, RandomWeights};
+
+/// A source of named weights. It says what is wrong with a weight; those who ask know what it must look like.
+pub(super) trait Weights {
+    /// The weight of this name and shape.
+    fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, LearnerError>;
+}
+
+/// Reads layers from a source.
+#[derive(Debug)]
+pub(super) struct Loader<'a, W> {
+    weights: &'a mut W,
+    /// What adapters put before the names of modules.
+    prefix: &'static str,
+}
+
+/// Scale and shift of a layer normalisation.
+#[derive(Debug, Clone)]
+pub(super) struct Norm {
+    /// `[d]`.
+    pub(super) gamma: Tensor<1>,
+    /// `[d]`.
+    pub(super) beta: Tensor<1>,
+    /// Added to the variance.
+    pub(super) epsilon: f64,
+}
+
+impl<'a, W: Weights> Loader<'a, W> {
+    /// A reader for modules whose names in adapters start with `prefix`.
+    pub(super) fn new(weights: &'a mut W, prefix: &'static str) -> Self {
+        Self { weights, prefix }
+    }
+
+    /// A weight of any shape.
+    pub(super) fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, LearnerError> {
+        self.weights.tensor(name, shape)
+    }
+
+    /// The layer `name.weight`, `[d_out, d_in]`, and `name.bias`.
+    pub(super) fn linear(&mut self, name: &str, d_in: usize, d_out: usize) -> Result<Linear, LearnerError> {
+        Ok(Linear {
+            name: ModuleName::new(format!("{}{name}", self.prefix)),
+            weight: self.tensor(&format!("{name}.weight"), [d_out, d_in])?,
+            bias: self.tensor(&format!("{name}.bias"), [d_out])?,
+        })
+    }
+
+    /// The normalisation `name.weight` and `name.bias`.
+    pub(super) fn norm(&mut self, name: &str, width: usize, epsilon: f64) -> Result<Norm, LearnerError> {
+        let gamma = self.tensor(&format!("{name}.weight"), [width])?;
+        Ok(Norm { gamma, beta: self.tensor(&format!("{name}.bias"), [width])?, epsilon })
+    }
+}
+
+/// Values on a device; as many as the shape has elements.
+fn upload<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}

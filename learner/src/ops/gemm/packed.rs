@@ -1,0 +1,101 @@
+//! The right operand of a product, in the order in which the tile kernel reads it.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::view::View;
+
+/// Vectors side by side in one panel: with eight rows of them the sums fill 24 of 32 vector registers.
+pub(super) const VECTORS: usize = 3;
+
+/// Panels of [`VECTORS`] vectors of columns, each stored row after row; the last panel is only as wide as needed.
+#[derive(Debug)]
+pub(in crate::ops) struct Packed {
+    panels: Vec<Panel>,
+    depth: usize,
+    columns: usize,
+    width: usize,
+}
+
+/// One panel. It starts at a cache line, so that no vector load crosses one.
+#[derive(Debug)]
+struct Panel {
+    values: Vec<f32>,
+    start: usize,
+    width: usize,
+}
+
+impl Packed {
+    /// Packs `matrix` on the calling thread.
+    pub(in crate::ops) fn new(matrix: View<'_>) -> Self {
+        let lanes = Arch::new().dispatch(Lanes);
+        let width = VECTORS * lanes;
+        let panels = (0..matrix.columns()).step_by(width).map(|first| Panel::new(matrix, first, width, lanes));
+        Self { panels: panels.collect(), depth: matrix.rows(), columns: matrix.columns(), width }
+    }
+
+    /// Packs `matrix` on all threads of the current pool.
+    pub(in crate::ops) fn parallel(matrix: View<'_>) -> Self {
+        let lanes = Arch::new().dispatch(Lanes);
+        let width = VECTORS * lanes;
+        let panels = (0..matrix.columns().div_ceil(width)).into_par_iter();
+        let panels = panels.map(|panel| Panel::new(matrix, panel * width, width, lanes));
+        Self { panels: panels.collect(), depth: matrix.rows(), columns: matrix.columns(), width }
+    }
+
+    /// The matrix times a number.
+    pub(in crate::ops) fn scaled(mut self, factor: f32) -> Self {
+        for value in self.panels.iter_mut().flat_map(|panel| &mut panel.values) {
+            *value *= factor;
+        }
+        self
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// First column, number of columns and padded width of each panel, with its rows `first..first + count`.
+    pub(super) fn panels(&self, first: usize, count: usize) -> impl Iterator<Item = (usize, usize, &[f32])> {
+        self.panels.iter().enumerate().map(move |(index, panel)| {
+            let column = index * self.width;
+            let values = &panel.values[panel.start + first * panel.width..][..count * panel.width];
+            (column, self.width.min(self.columns - column), values)
+        })
+    }
+}
+
+impl Panel {
+    fn new(matrix: View<'_>, first: usize, widest: usize, lanes: usize) -> Self {
+        let columns = widest.min(matrix.columns() - first);
+        let width = columns.next_multiple_of(lanes);
+        let mut values: Vec<f32> = Vec::with_capacity(matrix.rows() * width + CACHE_LINE / size_of::<f32>());
+        let start = values.as_ptr().align_offset(CACHE_LINE).min(CACHE_LINE / size_of::<f32>());
+        values.resize(start, 0.0);
+        let part = matrix.column_range(first, columns);
+        Arch::new().dispatch(
+            #[inline(always)]
+            || part.pack(width, &mut values),
+        );
+        Self { values, start, width }
+    }
+}
+
+/// Bytes.
+const CACHE_LINE: usize = 64;
+
+/// Asks for the number of `f32` in a vector register of this machine.
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> usize {
+        S::F32_LANES
+    }
+}

@@ -1,0 +1,113 @@
+//! A matrix seen through a stride.
+
+/// A matrix inside a slice: rows `stride` elements apart, or the transpose of such a matrix.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ops) struct View<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    transposed: bool,
+}
+
+impl<'a> View<'a> {
+    /// A dense row-major matrix.
+    pub(in crate::ops) fn dense(values: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(values, rows, columns, columns)
+    }
+
+    /// A row-major matrix whose rows start `stride` elements apart; `values` starts at its first element.
+    pub(in crate::ops) fn strided(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        Self { values, rows, columns, stride, transposed: false }
+    }
+
+    /// The transpose, without a copy.
+    pub(in crate::ops) fn transposed(self) -> Self {
+        Self { transposed: !self.transposed, ..self }
+    }
+
+    /// Number of rows.
+    pub(in crate::ops) fn rows(&self) -> usize {
+        if self.transposed { self.columns } else { self.rows }
+    }
+
+    /// Number of columns.
+    pub(in crate::ops) fn columns(&self) -> usize {
+        if self.transposed { self.rows } else { self.columns }
+    }
+
+    /// The `count` rows from `first` on.
+    pub(in crate::ops) fn row_range(self, first: usize, count: usize) -> Self {
+        if self.transposed {
+            Self { values: &self.values[first.min(self.values.len())..], columns: count, ..self }
+        } else {
+            Self { values: &self.values[(first * self.stride).min(self.values.len())..], rows: count, ..self }
+        }
+    }
+
+    /// The `count` columns from `first` on.
+    pub(in crate::ops) fn column_range(self, first: usize, count: usize) -> Self {
+        self.transposed().row_range(first, count).transposed()
+    }
+
+    /// The stored rows.
+    pub(in crate::ops) fn dense_rows(self) -> impl Iterator<Item = &'a [f32]> {
+        (0..self.rows).map(move |row| &self.values[row * self.stride..][..self.columns])
+    }
+
+    /// Appends `self` to `packed` row after row, each padded with zeros to `width`.
+    #[inline(always)]
+    pub(super) fn pack(self, width: usize, packed: &mut Vec<f32>) {
+        if self.transposed {
+            self.pack_transposed(width, packed);
+        } else {
+            for row in 0..self.rows {
+                packed.extend_from_slice(&self.values[row * self.stride..][..self.columns]);
+                packed.resize(packed.len() + width - self.columns, 0.0);
+            }
+        }
+    }
+
+    /// Reads 16 elements (a cache line) of each stored row at a time and turns them in a buffer that stays in the
+    /// first-level cache.
+    #[inline(always)]
+    fn pack_transposed(self, width: usize, packed: &mut Vec<f32>) {
+        const LINE: usize = 16;
+        const WIDEST: usize = 64;
+        assert!(width <= WIDEST, "panel of {width} columns");
+        let mut buffer = [0.0; LINE * WIDEST];
+        for first in (0..self.columns).step_by(LINE) {
+            let line = LINE.min(self.columns - first);
+            for (group, column) in (0..self.rows).step_by(8).enumerate() {
+                let count = 8.min(self.rows - column);
+                let at = |row: usize| &self.values[(column + row) * self.stride + first..];
+                if count == 8 && line == LINE && width >= (group + 1) * 8 {
+                    turn(
+                        std::array::from_fn(|row| at(row).first_chunk().unwrap_or(&[0.0; LINE])),
+                        width,
+                        &mut buffer[column..],
+                    );
+                } else {
+                    for row in 0..count {
+                        for (depth, value) in at(row)[..line].iter().enumerate() {
+                            buffer[depth * width + column + row] = *value;
+                        }
+                    }
+                }
+            }
+            packed.extend_from_slice(&buffer[..line * width]);
+        }
+    }
+}
+
+/// Writes the 16 × 8 transpose of `rows`, the rows `width` apart.
+#[inline(always)]
+fn turn(rows: [&[f32; 16]; 8], width: usize, out: &mut [f32]) {
+    for (depth, out) in out.chunks_mut(width).take(16).enumerate() {
+        if let Some(out) = out.first_chunk_mut::<8>() {
+            for (value, row) in out.iter_mut().zip(rows) {
+                *value = row[depth];
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+use super::super::testing::{assert_close, bits, constant, leaf, on_threads, weighted_sum};
+use super::*;
+
+/// Sums of up to 400 products of numbers in [-1, 1]: each of the two roundings a step is below 2⁻²⁴ of a partial sum,
+/// which stays below 64 here (ten standard deviations).
+const TOLERANCE: f32 = 400.0 * 64.0 / 16_777_216.0;
+
+#[test]
+fn linear_and_its_gradient_agree_with_the_composite_form() {
+    for (tokens, d_in, d_out) in [(1, 1, 1), (5, 3, 7), (64, 48, 96), (70, 100, 49), (131, 400, 97)] {
+        for biased in [false, true] {
+            let (x, reference) = (leaf([tokens, d_in], 1), leaf([tokens, d_in], 1));
+            let weight = constant([d_out, d_in], 2);
+            let bias = biased.then(|| constant([d_out], 3));
+            let y = linear(x.clone(), weight.clone(), bias.clone());
+            let expected = composite(reference.clone(), weight, bias);
+            assert_close(y.clone(), expected.clone(), TOLERANCE);
+            let (grads, expected) = (weighted_sum(y).backward(), weighted_sum(expected).backward());
+            assert_close(x.grad(&grads).unwrap(), reference.grad(&expected).unwrap(), TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn linear_gives_a_frozen_weight_no_gradient() {
+    let (x, weight) = (leaf([3, 4], 1), leaf([5, 4], 2));
+    let grads = weighted_sum(linear(x.clone(), weight.clone(), None)).backward();
+    assert!(x.grad(&grads).is_some());
+    assert!(weight.grad(&grads).is_none());
+}
+
+#[test]
+fn linear_of_a_constant_is_not_tracked() {
+    let y = linear(constant([3, 4], 1), constant([5, 4], 2), None);
+    assert!(!y.is_require_grad());
+}
+
+#[test]
+fn linear_gives_a_row_the_same_bits_on_any_number_of_threads_and_beside_any_other_rows() {
+    let weight = constant([200, 390], 2);
+    let x = constant([150, 390], 1);
+    let whole = bits(on_threads(1, || linear(x.clone(), weight.clone(), None)));
+    assert_eq!(whole, bits(on_threads(2, || linear(x.clone(), weight.clone(), None))));
+    let part = bits(linear(x.slice([37..120, 0..390]), weight, None));
+    assert_eq!(whole[37 * 200..120 * 200], part);
+}
+
+#[test]
+fn linear_reads_views_that_are_not_dense() {
+    let (x, weight) = (constant([6, 9], 1), constant([6, 11], 2));
+    let (x, weight) = (x.transpose().slice([2..7, 0..6]), weight.transpose());
+    assert_close(linear(x.clone(), weight.clone(), None), composite(x, weight, None), TOLERANCE);
+}

@@ -1,0 +1,98 @@
+//! Text to token ids, by the model's own `tokenizer.json`.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use tokenizers::{EncodeInput, Encoding, Tokenizer, TruncationParams};
+
+use crate::{LearnerError, Tokens};
+
+/// Share of a model's embeddings that its tokenizer must have tokens for. Embeddings are padded to round numbers, by
+/// less than a hundredth in the models at hand; a tokenizer that leaves more of them without a token is another one's.
+const LEAST_COVERAGE: f64 = 0.9;
+
+/// A Hugging Face tokenizer, without the padding and truncation that its file may ask for.
+#[derive(Clone)]
+pub struct TextTokenizer {
+    tokenizer: Tokenizer,
+    file: PathBuf,
+}
+
+impl fmt::Debug for TextTokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextTokenizer").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl TextTokenizer {
+    /// Reads `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`LearnerError::Tokenizer`] for a file that is missing or no tokenizer.
+    pub fn from_file(file: &Path) -> Result<Self, LearnerError> {
+        let unusable =
+            |error: tokenizers::Error| LearnerError::Tokenizer { file: file.into(), reason: error.to_string() };
+        let mut tokenizer = Tokenizer::from_file(file).map_err(unusable)?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(unusable)?;
+        Ok(Self { tokenizer, file: file.into() })
+    }
+
+    /// Checks that the tokens are those of a model with this many token embeddings.
+    ///
+    /// # Errors
+    /// [`LearnerError::Vocabulary`] where a token has no embedding, or many embeddings no token.
+    pub fn check(&self, vocabulary: usize) -> Result<(), LearnerError> {
+        let largest = self.tokenizer.get_vocab(true).into_values().max();
+        let tokens = largest.map_or(0, |id| id as usize + 1);
+        if tokens <= vocabulary && tokens as f64 >= LEAST_COVERAGE * vocabulary as f64 {
+            return Ok(());
+        }
+        Err(LearnerError::Vocabulary { file: self.file.clone(), tokens, vocabulary })
+    }
+
+    /// The same tokenizer for at most this many tokens a text, special tokens included; of two texts the longer one
+    /// is cut first, as `transformers` does by default.
+    ///
+    /// # Errors
+    /// [`LearnerError::Tokenizer`] where so few tokens have no room for the special ones.
+    pub fn truncated(mut self, max_length: usize) -> Result<Self, LearnerError> {
+        let unusable = |file: &Path, reason| LearnerError::Tokenizer { file: file.into(), reason };
+        let special = self.tokenizer.get_post_processor().map_or(0, |processor| {
+            use tokenizers::PostProcessor;
+            processor.added_tokens(true)
+        });
+        if max_length <= special {
+            return Err(unusable(&self.file, format!("{special} special tokens leave no room in {max_length} tokens")));
+        }
+        let params = TruncationParams { max_length, ..TruncationParams::default() };
+        let file = &self.file;
+        self.tokenizer.with_truncation(Some(params)).map_err(|error| unusable(file, error.to_string()))?;
+        Ok(self)
+    }
+
+    /// The tokens of one text, with special tokens.
+    ///
+    /// # Errors
+    /// [`LearnerError::Encode`] for a text that the tokenizer refuses.
+    pub fn encode(&self, text: &str) -> Result<Tokens, LearnerError> {
+        self.tokens(text.into(), text.len())
+    }
+
+    /// The tokens of two texts, as the model's task with sentence pairs expects them.
+    ///
+    /// # Errors
+    /// [`LearnerError::Encode`] for texts that the tokenizer refuses.
+    pub fn encode_pair(&self, text: &str, pair: &str) -> Result<Tokens, LearnerError> {
+        self.tokens((text, pair).into(), text.len() + pair.len())
+    }
+
+    fn tokens(&self, input: EncodeInput<'_>, bytes: usize) -> Result<Tokens, LearnerError> {
+        let encoded = self.tokenizer.encode_fast(input, true);
+        let encoding: Encoding = encoded.map_err(|error| LearnerError::Encode { bytes, reason: error.to_string() })?;
+        let segments = encoding.get_type_ids().iter().map(|&segment| segment as u8).collect();
+        Ok(Tokens { ids: encoding.get_ids().to_vec(), segments })
+    }
+}

@@ -1,0 +1,147 @@
+//! Local training of a language or vision model's adapter: what a client does between two messages.
+
+mod batches;
+mod cohort;
+mod flat;
+mod loss;
+mod optimizer;
+mod schedule;
+mod step;
+
+use std::{
+    any::Any,
+    cmp::Reverse,
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use fedlora_adapter::{ClientId, Factors, HeadPolicy};
+use rayon::prelude::*;
+
+use self::cohort::{Cohort, Member, Shared};
+use crate::{Dataset, Job, LearnerError, LocalOutcome, Model, Trainer, evaluate::check_rows};
+
+pub(crate) use batches::Batches;
+pub(crate) use flat::column;
+pub(crate) use loss::cross_entropy;
+pub(crate) use optimizer::GroupOptimizer;
+pub use schedule::{learning_rate, progress};
+
+/// Trains clients' adapters on their shares of one data set, over one frozen model.
+///
+/// Cohorts of `cohort_size` clients go through the model in one pass, and different cohorts run in parallel on the
+/// current rayon pool. Neither the grouping nor the number of threads changes a bit of the results on the CPU.
+#[derive(Debug)]
+pub struct LocalTrainer {
+    shared: Shared,
+    shards: Arc<BTreeMap<ClientId, Vec<u32>>>,
+    cohort_size: usize,
+}
+
+impl LocalTrainer {
+    /// A trainer in which each client owns the rows that `shards` gives it.
+    ///
+    /// # Errors
+    /// [`LearnerError::RowOutOfRange`] if a client owns a row that the data set lacks.
+    pub fn new(
+        model: Arc<dyn Model>,
+        dataset: Arc<Dataset>,
+        shards: Arc<BTreeMap<ClientId, Vec<u32>>>,
+    ) -> Result<Self, LearnerError> {
+        shards.values().try_for_each(|rows| check_rows(&dataset, rows))?;
+        Ok(Self { shared: Shared { model, dataset }, shards, cohort_size: 1 })
+    }
+
+    /// Trains this many clients in one pass, at least 1. More clients share more work and need more memory.
+    #[must_use]
+    pub fn with_cohort_size(mut self, clients: usize) -> Self {
+        self.cohort_size = clients.max(1);
+        self
+    }
+
+    /// The rows of a job's client.
+    fn rows(&self, job: &Job) -> &[u32] {
+        self.shards.get(&job.client).map_or(&[], Vec::as_slice)
+    }
+
+    /// Jobs that may train together, as indices: one plan, one specification, like amounts of work, largest first.
+    fn cohorts(&self, jobs: &[Job]) -> Vec<Vec<usize>> {
+        let mut order: Vec<usize> = (0..jobs.len()).collect();
+        order.sort_by_key(|&index| Reverse(batches::steps(&jobs[index].plan.local, self.rows(&jobs[index]).len())));
+        let alike = |&left: &usize, &right: &usize| {
+            let (left, right) = (&jobs[left], &jobs[right]);
+            let same_plan = Arc::ptr_eq(&left.plan, &right.plan) || left.plan == right.plan;
+            same_plan && left.start.spec() == right.start.spec()
+        };
+        order.chunk_by(alike).flat_map(|alike| alike.chunks(self.cohort_size)).map(<[usize]>::to_vec).collect()
+    }
+
+    /// Trains a cohort. What goes wrong in it as a whole is found again, and blamed on one client, by training alone.
+    fn train_guarded(&self, jobs: &[Job], places: &[usize]) -> Vec<(usize, Result<LocalOutcome, LearnerError>)> {
+        let failure = match catch_unwind(AssertUnwindSafe(|| self.train_cohort(jobs, places))) {
+            Ok(Ok(results)) => return results,
+            Ok(Err(error)) => error,
+            Err(panic) => LearnerError::Panicked(message(panic.as_ref())),
+        };
+        match places {
+            [place] => vec![(*place, Err(failure))],
+            _ => places.iter().flat_map(|place| self.train_guarded(jobs, std::slice::from_ref(place))).collect(),
+        }
+    }
+
+    fn train_cohort(
+        &self,
+        jobs: &[Job],
+        places: &[usize],
+    ) -> Result<Vec<(usize, Result<LocalOutcome, LearnerError>)>, LearnerError> {
+        let (mut members, mut results) = (Vec::with_capacity(places.len()), Vec::new());
+        for &place in places {
+            let (job, rows) = (&jobs[place], self.rows(&jobs[place]));
+            match early_result(job, rows) {
+                Some(result) => results.push((place, result)),
+                None => members.push(Member::new(place, job, rows)),
+            }
+        }
+        // All jobs of a cohort have the same plan.
+        if let Some(&place) = places.first().filter(|_| !members.is_empty()) {
+            results.extend(Cohort::new(&self.shared, &jobs[place].plan, members)?.run()?);
+        }
+        Ok(results)
+    }
+}
+
+impl Trainer for LocalTrainer {
+    type Error = LearnerError;
+
+    fn train(&mut self, jobs: &[Job]) -> Vec<Result<LocalOutcome, LearnerError>> {
+        let trained: Vec<Vec<_>> =
+            self.cohorts(jobs).par_iter().map(|places| self.train_guarded(jobs, places)).collect();
+        let mut results: Vec<_> = trained.into_iter().flatten().collect();
+        results.sort_by_key(|&(place, _)| place);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+}
+
+/// The result of a job that needs no training, or cannot have it.
+fn early_result(job: &Job, rows: &[u32]) -> Option<Result<LocalOutcome, LearnerError>> {
+    if rows.is_empty() {
+        return Some(Err(LearnerError::EmptyClient { client: job.client }));
+    }
+    if job.plan.local.batch_size == 0 {
+        return Some(Err(LearnerError::BatchSize));
+    }
+    let directive = job.plan.directive;
+    let head_is_trained = directive.head != HeadPolicy::Frozen && !job.start.head().is_empty();
+    if directive.train != Factors::Neither || head_is_trained {
+        return None;
+    }
+    let (adapter, examples) = (job.start.clone(), rows.len() as u64);
+    Some(Ok(LocalOutcome { adapter, examples, steps: 0, train_loss: 0.0, last_loss: 0.0 }))
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

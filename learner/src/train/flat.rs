@@ -1,0 +1,62 @@
+//! All trained values of a cohort as one matrix, `[G, N]`: row `g` is client `g`'s trained tensors one after another.
+//!
+//! Norms, optimisers and regrouping then are a few operations on one tensor rather than on some dozen small ones, and
+//! "one norm over all trained tensors of one client" is the norm of a row.
+
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+
+use crate::GroupedAdapter;
+
+/// The current values, without their place in the graph.
+pub(super) fn values(adapters: &GroupedAdapter) -> Tensor<2> {
+    rows(adapters.parameters().iter().map(|parameter| parameter.value.clone().inner()).collect())
+}
+
+/// The gradients; zero for a tensor that the loss does not depend on.
+pub(super) fn gradients(adapters: &GroupedAdapter, gradients: &mut Gradients) -> Tensor<2> {
+    let gradient = |value: &Tensor<3>| {
+        let found = value.grad_remove(gradients);
+        found.unwrap_or_else(|| value.clone().inner().zeros_like())
+    };
+    rows(adapters.parameters().iter().map(|parameter| &parameter.value).map(gradient).collect())
+}
+
+/// Replaces all trained values; they are leaves of a new graph.
+pub(super) fn set_values(adapters: &mut GroupedAdapter, values: &Tensor<2>) {
+    let mut start = 0;
+    for parameter in adapters.parameters_mut() {
+        let [groups, rows, columns] = parameter.value.dims();
+        let end = start + rows * columns;
+        let value = values.clone().slice([0..groups, start..end]).reshape([groups, rows, columns]);
+        parameter.value = value.autodiff().require_grad();
+        start = end;
+    }
+}
+
+/// The given rows, in the given order.
+pub(super) fn select(values: Tensor<2>, rows: &[usize]) -> Tensor<2> {
+    let indices: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+    let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [rows.len()]), &values.device());
+    values.select(0, indices)
+}
+
+/// One number for each group, `[G, 1]`.
+pub(crate) fn column(values: impl Iterator<Item = f64>, device: &Device) -> Tensor<2> {
+    let values: Vec<f32> = values.map(|value| value as f32).collect();
+    let groups = values.len();
+    Tensor::from_data(TensorData::new(values, [groups, 1]), device)
+}
+
+/// The squared norm of each row, `[G]`.
+pub(super) fn squared_norms(values: &Tensor<2>) -> Tensor<1> {
+    let [groups, _] = values.dims();
+    (values.clone() * values.clone()).sum_dim(1).reshape([groups])
+}
+
+fn rows(tensors: Vec<Tensor<3>>) -> Tensor<2> {
+    let row = |tensor: Tensor<3>| {
+        let [groups, rows, columns] = tensor.dims();
+        tensor.reshape([groups, rows * columns])
+    };
+    Tensor::cat(tensors.into_iter().map(row).collect(), 1)
+}
