@@ -1,0 +1,83 @@
+//! The model and the data that ship with the program, under paths that start with `builtin:`.
+
+use std::{path::Path, sync::Arc};
+
+use fedlora_adapter::{PeftOptions, Seed};
+use fedlora_learner::{Dataset, Device, Model, Pretraining, Vit, VitConfig};
+
+use crate::{
+    SimulationError,
+    config::{self, Config, ConfigError},
+    digits::{PRETRAINING_SEED, Quickstart, SIDE, quickstart_data},
+    experiment::Material,
+};
+
+/// `model.path` of the small vision transformer.
+const MODEL: &str = "builtin:digits-vit";
+/// `data.path` of handwritten digits as six sites see them.
+const DATA: &str = "builtin:digits";
+
+/// The configuration of the quickstart; a file like any other.
+const QUICKSTART: &str = include_str!("../configs/digits-vit.toml");
+
+/// Enough to read a digit well, and seconds to train.
+const PRETRAINING: Pretraining = Pretraining { epochs: 60, batch_size: 32, learning_rate: 3e-3, weight_decay: 0.05 };
+
+/// The quickstart's configuration.
+///
+/// # Errors
+/// None that a build with passing tests can have.
+pub fn quickstart() -> Result<Config, SimulationError> {
+    let table = QUICKSTART.parse::<toml::Table>().map_err(|error| ConfigError::Value(error.to_string()))?;
+    Ok(config::parse(table, &[])?)
+}
+
+/// Whether a model's path names the embedded one.
+#[must_use]
+pub fn is_model(path: &Path) -> bool {
+    path == Path::new(MODEL)
+}
+
+/// Whether a data path names the embedded digits.
+#[must_use]
+pub fn is_data(path: &Path) -> bool {
+    path == Path::new(DATA)
+}
+
+/// The digits of a seed, and the model pretrained on others.
+///
+/// # Errors
+/// A configuration that wants one of them without the other.
+pub fn material(config: &Config, device: &Device) -> Result<Material, SimulationError> {
+    if !(is_model(&config.model.path) && is_data(&config.data.source.path)) {
+        let reason =
+            format!("must be {MODEL} exactly when data.path is {DATA}: it reads those images and nothing else");
+        return Err(ConfigError::invalid("model.path", reason).into());
+    }
+    let data = quickstart_data(Seed(config.seed))?;
+    let model: Arc<dyn Model> = if config.model.random_weights {
+        Arc::new(Vit::random(&architecture(), Seed(config.seed), device)?)
+    } else {
+        Arc::new(pretrained(&data.pretrain, device)?)
+    };
+    let Quickstart { train, test, clients, .. } = data;
+    let peft = PeftOptions { base_model: MODEL.to_owned(), task_type: None, dropout: config.lora.lora_dropout };
+    Ok(Material { model, train: Arc::new(train), test: Arc::new(test), given: Some(clients), peft })
+}
+
+fn pretrained(digits: &Dataset, device: &Device) -> Result<Vit, SimulationError> {
+    Ok(Vit::pretrain(&architecture(), digits, &PRETRAINING, PRETRAINING_SEED, device, |_| {})?)
+}
+
+fn architecture() -> VitConfig {
+    VitConfig {
+        image_size: SIDE,
+        num_channels: 1,
+        patch_size: 2,
+        hidden_size: 48,
+        num_hidden_layers: 3,
+        num_attention_heads: 4,
+        intermediate_size: 96,
+        layer_norm_eps: 1e-6,
+    }
+}

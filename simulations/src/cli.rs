@@ -1,0 +1,184 @@
+//! The command line of `fedlora-sim`.
+
+mod answer;
+mod commands;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fedlora_learner::{Device, LearnerError, device};
+
+pub use answer::{Answer, Format, print_error};
+
+/// Federated LoRA on one machine
+///
+/// Fine-tunes a frozen pretrained model with LoRA on many clients' data, combines their adapters by a federated
+/// method, and reports accuracy, communication and adapters. Without a command it runs the quickstart.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// How to answer: for people or as one JSON object
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Worker threads; the result is the same for any number [default: one a core]
+    #[arg(long, global = true)]
+    pub(crate) threads: Option<usize>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Compare all methods on handwritten digits seen by six clients; needs no file and no download
+    Quickstart(QuickstartArgs),
+    /// Run one configuration
+    Run(RunArgs),
+    /// Run several methods beside the reference rows (local-only, centralised, FedAvg)
+    Compare(CompareArgs),
+    /// Run every combination of some settings
+    Sweep(SweepArgs),
+    /// Write a report over finished runs
+    Report(ReportArgs),
+    /// Check or show a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// List the federated methods
+    Methods,
+}
+
+/// The quickstart.
+#[derive(Debug, Args, Default)]
+pub(crate) struct QuickstartArgs {
+    /// Directory of the results
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Seeds, separated by commas [default: 1]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) seeds: Vec<u64>,
+    /// Go on with an interrupted quickstart in --out
+    #[arg(long, requires = "out")]
+    pub(crate) resume: bool,
+}
+
+/// A configuration and changes to it.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file
+    #[arg(value_name = "CONFIG.toml")]
+    pub(crate) config: PathBuf,
+    /// Change a key, for example --set lora.r=4; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Seed of every random choice
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+/// Where results go.
+#[derive(Debug, Args)]
+pub(crate) struct OutArgs {
+    /// Directory of the results [default: runs/NAME]
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on from the last checkpoint in that directory
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Where to train
+    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+    pub(crate) device: DeviceArg,
+}
+
+/// Where to train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DeviceArg {
+    /// The best device that this build can use
+    Auto,
+    /// The processor
+    Cpu,
+}
+
+impl DeviceArg {
+    /// The device itself.
+    pub(crate) fn open(self) -> Result<Device, LearnerError> {
+        device(match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+        })
+    }
+}
+
+/// One run.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) out: OutArgs,
+}
+
+/// A comparison of methods.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Methods beside the reference rows, separated by commas, or `all`
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    pub(crate) methods: Vec<String>,
+    /// Seeds, separated by commas [default: the configuration's]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) seeds: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) out: OutArgs,
+}
+
+/// A grid of settings.
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Values of one key, for example --grid lora.r=2,4,8; can be repeated
+    #[arg(long, value_name = "KEY=VALUE,VALUE", required = true)]
+    pub(crate) grid: Vec<String>,
+    /// Seeds, separated by commas [default: the configuration's]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) seeds: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) out: OutArgs,
+}
+
+/// A report over finished runs.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Run directories
+    #[arg(required = true)]
+    pub(crate) directories: Vec<PathBuf>,
+    /// Directory of the report [default: the run's own for a single one, else runs/report]
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Looking at a configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether a configuration is valid
+    Check(ConfigArgs),
+    /// Print the configuration with every default written out
+    Show(ConfigArgs),
+}
+
+impl Cli {
+    /// How to answer.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// See [`crate::SimulationError`].
+    pub fn run(self) -> Result<Answer, crate::SimulationError> {
+        commands::run(self)
+    }
+}

@@ -1,0 +1,129 @@
+//! Everything that the runs of a comparison share: the base model, the examples, who holds which.
+//!
+//! The base is loaded once whatever the number of clients, methods and seeds.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use fedlora_adapter::{Adapter, AdapterSpec, ClientId, ModuleName, PeftOptions, Seed};
+use fedlora_aggregation::{self as aggregation, Init};
+use fedlora_learner::{
+    Dataset, Device, LoadedText, Model, Pooling, load_pretrained, random_pretrained, target_modules,
+};
+
+use crate::{
+    builtin,
+    config::{Config, ConfigError},
+    error::SimulationError,
+    partition,
+};
+
+/// A base model and the examples that runs train and test on.
+#[derive(Debug, Clone)]
+pub struct Material {
+    /// The frozen base.
+    pub model: Arc<dyn Model>,
+    /// The clients' examples.
+    pub train: Arc<Dataset>,
+    /// The global test set.
+    pub test: Arc<Dataset>,
+    /// Row lists that came with the data, one for each client.
+    pub given: Option<Vec<Vec<u32>>>,
+    /// What PEFT files say about the base.
+    pub peft: PeftOptions,
+}
+
+/// Who holds which rows of the training set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clients {
+    /// Rows that each client trains on.
+    pub train: BTreeMap<ClientId, Vec<u32>>,
+    /// Rows that each client keeps back to test its personal model.
+    pub own_tests: BTreeMap<ClientId, Vec<u32>>,
+}
+
+impl Material {
+    /// Loads the base model and reads and tokenises the examples, or makes those that ship with the program.
+    ///
+    /// # Errors
+    /// Names the file, tensor or line that is wrong.
+    pub fn load(config: &Config, device: &Device) -> Result<Self, SimulationError> {
+        let (directory, pooling) = (&config.model.path, config.model.pooling);
+        if builtin::is_model(directory) || builtin::is_data(&config.data.source.path) {
+            return builtin::material(config, device);
+        }
+        let (model, tokenizer) = if config.model.random_weights {
+            random_pretrained(directory, pooling, Seed(config.seed), device)?
+        } else {
+            load_pretrained(directory, pooling, device)?
+        };
+        let text = LoadedText::load(&config.data.source, Seed(config.seed))?;
+        let given = text.clients().map(<[Vec<u32>]>::to_vec);
+        let (train, test) = text.tokenize(&tokenizer, config.data.source.max_length)?;
+        let task_type = if pooling == Pooling::Pooler { "SEQ_CLS" } else { "FEATURE_EXTRACTION" };
+        let peft = PeftOptions {
+            base_model: directory.display().to_string(),
+            task_type: Some(task_type.to_owned()),
+            dropout: config.lora.lora_dropout,
+        };
+        Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft })
+    }
+
+    /// Divides the training rows among clients by the configuration.
+    ///
+    /// # Errors
+    /// A partition that cannot be made as asked; a client without a row.
+    pub fn clients(&self, config: &Config) -> Result<Clients, SimulationError> {
+        let seed = Seed(config.seed);
+        let settings = &config.data.partition;
+        let parts = partition::partition(settings, &self.train, self.given.as_deref(), seed)?;
+        let mut clients = Clients { train: BTreeMap::new(), own_tests: BTreeMap::new() };
+        for (index, rows) in parts.into_iter().enumerate() {
+            let client = ClientId(index as u64);
+            let fraction = settings.personal_test_fraction;
+            let (train, own) = partition::split_personal(&rows, self.train.labels(), fraction, seed, client)?;
+            clients.train.insert(client, train);
+            clients.own_tests.insert(client, own);
+        }
+        Ok(clients)
+    }
+
+    /// One client that holds the training rows of all: the centralised reference.
+    #[must_use]
+    pub fn centralised(clients: &Clients) -> Clients {
+        let all = |parts: &BTreeMap<ClientId, Vec<u32>>| {
+            let mut rows: Vec<u32> = parts.values().flatten().copied().collect();
+            rows.sort_unstable();
+            BTreeMap::from([(ClientId(0), rows)])
+        };
+        Clients { train: all(&clients.train), own_tests: all(&clients.own_tests) }
+    }
+
+    /// The adapter's specification under a configuration and a method.
+    ///
+    /// # Errors
+    /// A method that cannot serve the adapter; target modules that match nothing.
+    pub fn spec(&self, config: &Config) -> Result<Arc<AdapterSpec>, SimulationError> {
+        let (lora, method) = (&config.lora, config.method()?);
+        let modules = target_modules(&*self.model, &lora.target_modules)?;
+        let spec = AdapterSpec {
+            kind: config.adapter_kind()?,
+            rank: lora.r,
+            alpha: lora.lora_alpha,
+            use_rslora: method.use_rslora.unwrap_or(lora.use_rslora),
+            projection_seed: config.seed,
+            modules,
+            head: self.model.head_spec(self.train.label_names().len()),
+        };
+        spec.validate().map_err(|error| ConfigError::invalid("lora", error.to_string()))?;
+        Ok(Arc::new(spec))
+    }
+
+    /// The adapter before the first round, common to all clients.
+    ///
+    /// # Errors
+    /// An initialisation that the adapter's kind does not have.
+    pub fn initial(&self, spec: &Arc<AdapterSpec>, init: Init, seed: u64) -> Result<Adapter, SimulationError> {
+        let weight = |module: &ModuleName| self.model.frozen_weight(module);
+        Ok(aggregation::initial(Arc::clone(spec), init, Seed(seed), &weight)?)
+    }
+}

@@ -1,0 +1,98 @@
+use super::{
+    Plot,
+    chart::{Chart, Form, Sample, Series},
+    palette::{Dash, Ink},
+    scale::Axis,
+};
+use crate::{
+    metrics::RoundMetrics,
+    report::{
+        format::byte_unit,
+        measure::{MEASURES, Measure},
+    },
+};
+
+/// More dots than this hide each other.
+const CLIENTS: usize = 400;
+
+/// The plots of one run.
+pub(crate) fn of_run(rounds: &[RoundMetrics]) -> Vec<Plot> {
+    let mut plots = vec![accuracy(rounds), accuracy_by_bytes(rounds), train_loss(rounds)];
+    plots.extend(clients(rounds));
+    plots
+}
+
+fn accuracy(rounds: &[RoundMetrics]) -> Plot {
+    let series = by_measure(rounds, |_, metrics| metrics.round as f64);
+    Plot {
+        name: "accuracy",
+        caption: "Accuracy by round; round 0 is before training.".to_owned(),
+        chart: Chart { title: "Accuracy by round".to_owned(), x: Axis::rounds(), y: Axis::accuracy(), series },
+    }
+}
+
+fn accuracy_by_bytes(rounds: &[RoundMetrics]) -> Plot {
+    let sent = sent(rounds);
+    let (unit, size) = byte_unit(sent.last().copied().unwrap_or(0.0));
+    let series = by_measure(rounds, |index, _| sent[index] / size);
+    let x = Axis::amounts(format!("adapter values sent so far, up and down ({unit})"));
+    Plot {
+        name: "accuracy_by_bytes",
+        caption: "Accuracy against the adapter values that all clients together had sent and taken.".to_owned(),
+        chart: Chart { title: "Accuracy by communication".to_owned(), x, y: Axis::accuracy(), series },
+    }
+}
+
+fn train_loss(rounds: &[RoundMetrics]) -> Plot {
+    let losses = rounds.iter().filter_map(|metrics| Some(Sample::new(metrics.round as f64, metrics.train_loss?)));
+    let form = Form::Line(losses.collect());
+    let series = vec![Series { name: String::new(), ink: Ink::Series(0), dash: Dash::Solid, form }];
+    let y = Axis::new("mean training loss (nats)");
+    Plot {
+        name: "train_loss",
+        caption: "Training loss by round: mean over the accepted clients, weighted as their updates were.".to_owned(),
+        chart: Chart { title: "Training loss by round".to_owned(), x: Axis::rounds(), y, series },
+    }
+}
+
+/// How unlike the clients are: the last round's losses against what each client trains on.
+fn clients(rounds: &[RoundMetrics]) -> Option<Plot> {
+    let last = rounds.iter().rev().find(|metrics| !metrics.clients.is_empty())?;
+    let all = last.clients.len();
+    let shown: Vec<Sample> = (0..all.min(CLIENTS))
+        .map(|index| &last.clients[index * all / all.min(CLIENTS)])
+        .map(|client| Sample::new(client.num_examples as f64, client.train_loss))
+        .collect();
+    let few = if all > CLIENTS { format!(" {CLIENTS} of {all}, evenly chosen.") } else { String::new() };
+    let series = vec![Series { name: String::new(), ink: Ink::Series(0), dash: Dash::Solid, form: Form::Dots(shown) }];
+    let x = Axis { whole: true, room: 0.04, ..Axis::new("training examples of the client") };
+    let y = Axis::new("mean training loss of the client (nats)");
+    Some(Plot {
+        name: "clients",
+        caption: format!("The clients accepted in round {}, one dot each.{few}", last.round),
+        chart: Chart { title: format!("Clients in round {}", last.round), x, y, series },
+    })
+}
+
+fn by_measure(rounds: &[RoundMetrics], x: impl Fn(usize, &RoundMetrics) -> f64) -> Vec<Series> {
+    let series = |(number, measure): (usize, &Measure)| {
+        let sample = |(index, metrics): (usize, &RoundMetrics)| {
+            (measure.of)(&metrics.evaluations).map(|found| Sample::new(x(index, metrics), found.accuracy))
+        };
+        let samples: Vec<Sample> = rounds.iter().enumerate().filter_map(sample).collect();
+        let name = measure.head.join(" ").trim().to_owned();
+        // Where clients keep nothing, two of the lines are one; strokes show that both are there.
+        let dash = if number == 2 { Dash::Dashed } else { Dash::Solid };
+        Series { name, ink: Ink::Series(number), dash, form: Form::Line(samples) }
+    };
+    MEASURES.iter().enumerate().map(series).collect()
+}
+
+/// Bytes of adapter values up to and with each round, both ways.
+pub(super) fn sent(rounds: &[RoundMetrics]) -> Vec<f64> {
+    let total = |sum: &mut f64, metrics: &RoundMetrics| {
+        *sum += (metrics.bytes_up + metrics.bytes_down) as f64;
+        Some(*sum)
+    };
+    rounds.iter().scan(0.0, total).collect()
+}

@@ -1,0 +1,188 @@
+//! One run from configuration to results.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use fedlora_adapter::{ClientId, PeftOptions, RoundId, Seed, write_peft};
+use fedlora_client::{KeptStore, Participant, Session};
+use fedlora_coordinator::{Participation, Run, RunSettings, RunStatus};
+use fedlora_learner::{EvaluationPlan, LearnerError, LocalTrainer};
+
+use crate::{
+    config::{self, Config},
+    error::SimulationError,
+    evaluation::Evaluator,
+    experiment::{Clients, Material},
+    files,
+    metrics::Summary,
+    observer::Observer,
+    record::Recorder,
+    report::{self, RunRecord},
+    server::{Server, ServerParts},
+    states::States,
+    summary,
+    world::{World, WorldSettings},
+};
+
+/// Where a run's files go, and whether it goes on with what is there.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// The run directory.
+    pub directory: PathBuf,
+    /// Go on with the run in it.
+    pub resume: bool,
+}
+
+/// Runs a configuration over prepared material and writes its directory.
+///
+/// # Errors
+/// See [`SimulationError`]. What was checkpointed before stays and can be resumed.
+pub fn run(
+    config: &Config,
+    material: &Material,
+    clients: &Clients,
+    output: &Output,
+    observer: Box<dyn Observer>,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<RunRecord, SimulationError> {
+    let mut world = prepare(config, material, clients, output, observer, interrupted)?;
+    let shards = Arc::new(clients.train.clone());
+    let trainer = LocalTrainer::new(Arc::clone(&material.model), Arc::clone(&material.train), shards)?
+        .with_cohort_size(config.cohort_size);
+    let states = world.server().states().clone();
+    let mut session = Session::new(world, trainer, states);
+    session.run().map_err(Box::new)?;
+    (world, _, _) = session.into_parts();
+    let (server, status) = world.into_server();
+    let summary = summary::summarise(config, &server, status);
+    let record = RunRecord { rounds: server.rounds().to_vec(), summary };
+    finish(config, &server, clients, output, &record, &material.peft)?;
+    Ok(record)
+}
+
+fn prepare(
+    config: &Config,
+    material: &Material,
+    clients: &Clients,
+    output: &Output,
+    observer: Box<dyn Observer>,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<World, SimulationError> {
+    let strategy = config.strategy()?;
+    let spec = material.spec(config)?;
+    let init = config.method()?.init.unwrap_or(config.lora.init_lora_weights);
+    let initial = material.initial(&spec, init, config.seed)?;
+    let directory = &output.directory;
+    let states = States::new(Arc::clone(&spec), Some(directory.join("clients")), config.spill);
+    let (text, every, peft) = (config::to_toml(config)?, config.checkpoint_every, material.peft.clone());
+    let (recorder, done, global, rounds) = if output.resume && directory.exists() {
+        let (recorder, resumed) = Recorder::resume(directory, &text, every, peft, &spec, initial, &states)?;
+        (recorder, resumed.done, resumed.global, resumed.rounds)
+    } else {
+        (Recorder::create(directory, &text, every, peft)?, RoundId(0), initial, Vec::new())
+    };
+    let ids: Vec<ClientId> = clients.train.keys().copied().collect();
+    let run = Run::new(run_settings(config, ids.len()), done)?;
+    let server = Server::new(ServerParts {
+        strategy,
+        weighting: config.weighting,
+        global,
+        run: config.name.clone(),
+        seed: config.seed,
+        num_rounds: config.num_rounds,
+        local: config.local()?,
+        evaluate_every: config.evaluate_every,
+        evaluator: Some(evaluator(config, material, clients)?),
+        states,
+        recorder: Some(recorder),
+        observer,
+        rounds,
+    });
+    let settings = WorldSettings {
+        seed: Seed(config.seed),
+        faults: config.faults,
+        clients: ids,
+        needed: config.min_available_clients,
+    };
+    Ok(World::start(run, server, settings, Arc::clone(interrupted))?)
+}
+
+fn run_settings(config: &Config, clients: usize) -> RunSettings {
+    let clients_per_round = config.cohort(clients);
+    let deadline_ms = if config.round_deadline_ms == 0 { u64::MAX } else { config.round_deadline_ms };
+    RunSettings {
+        num_rounds: config.num_rounds,
+        seed: config.seed,
+        clients_per_round,
+        min_available_clients: config.min_available_clients,
+        participation: Participation {
+            min_results: config.min_results,
+            target_results: clients_per_round,
+            grace_ms: 0,
+            deadline_ms,
+        },
+    }
+}
+
+/// Evaluates personal models of clients that are spread evenly over all.
+fn evaluator(config: &Config, material: &Material, clients: &Clients) -> Result<Evaluator, SimulationError> {
+    let all: Vec<ClientId> = clients.train.keys().copied().collect();
+    let count = config.evaluate_clients.min(all.len());
+    let chosen = (0..count).map(|index| all[index * all.len() / count]);
+    let rows: Vec<u32> = (0..material.test.len() as u32).collect();
+    let own = |client: ClientId| match clients.own_tests.get(&client).filter(|rows| !rows.is_empty()) {
+        Some(rows) => EvaluationPlan::new(&material.train, rows).map(Some),
+        None => Ok(None),
+    };
+    Ok(Evaluator {
+        model: Arc::clone(&material.model),
+        test: EvaluationPlan::new(&material.test, &rows)?,
+        own_tests: chosen.map(|client| Ok((client, own(client)?))).collect::<Result<_, LearnerError>>()?,
+    })
+}
+
+/// Writes what a finished run leaves: summary, adapters, tables and plots.
+fn finish(
+    config: &Config,
+    server: &Server,
+    clients: &Clients,
+    output: &Output,
+    record: &RunRecord,
+    peft: &PeftOptions,
+) -> Result<(), SimulationError> {
+    let directory = &output.directory;
+    write_peft(&directory.join("adapters/global"), server.global(), peft)?;
+    write_personal(directory, server, clients, peft)?;
+    report::write_run_report(directory, record, &config::to_toml(config)?)?;
+    // Last, because its presence says that the directory is complete.
+    let summary = serde_json::to_vec_pretty(&record.summary).map_err(|error| SimulationError::Output(error.into()))?;
+    files::write_atomically(&directory.join("metrics_summary.json"), &summary)?;
+    Ok(())
+}
+
+/// Writes the personal adapter of every client that keeps something.
+fn write_personal(
+    directory: &Path,
+    server: &Server,
+    clients: &Clients,
+    peft: &PeftOptions,
+) -> Result<(), SimulationError> {
+    let directive = server.directive(RoundId(server.rounds().last().map_or(0, |metrics| metrics.round)));
+    for &client in clients.train.keys() {
+        let kept = server.states().load(client).map_err(crate::record::RecordError::from)?;
+        if kept.tensors.is_empty() {
+            continue;
+        }
+        let adapter = Participant::new(client, kept).adapter(directive, server.global())?;
+        write_peft(&directory.join("adapters").join(client.to_string()), &adapter, peft)?;
+    }
+    Ok(())
+}
+
+/// Whether a run did all its rounds.
+#[must_use]
+pub fn completed(summary: &Summary) -> bool {
+    summary.status == summary::status(RunStatus::Completed)
+}

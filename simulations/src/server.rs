@@ -1,0 +1,289 @@
+//! The server's half of a simulated run: plans, the server step, evaluations and records.
+
+use std::sync::Arc;
+
+use fedlora_adapter::{
+    Adapter, AdapterSpec, AdapterUpdate, Digest, Directive, LocalHyperparameters, RoundId, RoundPlan, Side, Tensor,
+};
+use fedlora_aggregation::{AggregationError, Strategy, WeightedUpdate, Weighting, aggregate};
+use fedlora_client::Submission;
+use fedlora_coordinator::Tally;
+
+use crate::{
+    clock::Stopwatch,
+    evaluation::{EvaluationError, Evaluator},
+    metrics::{ClientMetrics, Evaluations, PhaseSeconds, RoundMetrics},
+    observer::Observer,
+    record::{RecordError, Recorder},
+    states::{StateError, States},
+};
+
+/// Why the server's half of a run failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The updates could not be combined.
+    #[error("server step")]
+    Aggregation(#[from] AggregationError),
+    /// A model could not be evaluated.
+    #[error("evaluation")]
+    Evaluation(#[from] EvaluationError),
+    /// A record or a checkpoint could not be written.
+    #[error("records of the run")]
+    Record(#[from] RecordError),
+    /// Kept states could not be written.
+    #[error("kept states of the clients")]
+    State(#[from] StateError),
+}
+
+impl From<ServerError> for crate::world::WorldError {
+    fn from(error: ServerError) -> Self {
+        Self::Server(Box::new(error))
+    }
+}
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct ServerParts {
+    /// The federated method.
+    pub strategy: Box<dyn Strategy>,
+    /// Weight of a client's update.
+    pub weighting: Weighting,
+    /// The adapter that the run starts from or goes on from.
+    pub global: Adapter,
+    /// Name of the run.
+    pub run: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Rounds of the whole run.
+    pub num_rounds: u64,
+    /// How clients train.
+    pub local: LocalHyperparameters,
+    /// Evaluate after every so many rounds.
+    pub evaluate_every: u64,
+    /// What to evaluate on; none for runs without a model.
+    pub evaluator: Option<Evaluator>,
+    /// What clients keep.
+    pub states: States,
+    /// Where records go; none for runs that leave no trace.
+    pub recorder: Option<Recorder>,
+    /// Who watches.
+    pub observer: Box<dyn Observer>,
+    /// Records of the rounds done before.
+    pub rounds: Vec<RoundMetrics>,
+}
+
+/// The server's half of a run.
+#[derive(Debug)]
+pub struct Server {
+    parts: ServerParts,
+    global: Arc<Adapter>,
+    open: OpenRound,
+}
+
+/// What is known of the round in progress.
+#[derive(Debug, Default)]
+struct OpenRound {
+    watch: Option<Stopwatch>,
+    train_s: f64,
+    aggregate_s: f64,
+    invited: u64,
+    clients: Vec<ClientMetrics>,
+    train_loss: Option<f64>,
+    residual: Option<f64>,
+    update_norm: f64,
+}
+
+impl Server {
+    /// A server from its parts.
+    #[must_use]
+    pub fn new(mut parts: ServerParts) -> Self {
+        let global = Arc::new(parts.global.clone());
+        parts.observer.begin(parts.num_rounds, parts.rounds.len() as u64);
+        Self { parts, global, open: OpenRound::default() }
+    }
+
+    /// Evaluates the state before training, once in the life of a run.
+    ///
+    /// # Errors
+    /// An evaluation or a record that fails.
+    pub fn before_first_round(&mut self, done: RoundId) -> Result<(), Box<ServerError>> {
+        if done.0 > 0 || self.parts.evaluator.is_none() {
+            return Ok(());
+        }
+        self.open.watch = Some(Stopwatch::start());
+        self.close(RoundId(0), Tally::default()).map_err(Box::new)
+    }
+
+    /// The adapter's specification.
+    #[must_use]
+    pub fn spec(&self) -> Arc<AdapterSpec> {
+        Arc::clone(self.global.spec())
+    }
+
+    /// What clients do in a round.
+    #[must_use]
+    pub fn directive(&self, round: RoundId) -> Directive {
+        self.parts.strategy.directive(round)
+    }
+
+    /// The global adapter.
+    #[must_use]
+    pub fn global(&self) -> &Arc<Adapter> {
+        &self.global
+    }
+
+    /// Records of all rounds so far.
+    #[must_use]
+    pub fn rounds(&self) -> &[RoundMetrics] {
+        &self.parts.rounds
+    }
+
+    /// What clients keep.
+    #[must_use]
+    pub fn states(&self) -> &States {
+        &self.parts.states
+    }
+
+    /// Opens a round for `invited` clients.
+    pub fn begin(&mut self, round: RoundId, invited: usize) -> (Arc<RoundPlan>, Arc<Adapter>) {
+        self.open = OpenRound { watch: Some(Stopwatch::start()), invited: invited as u64, ..OpenRound::default() };
+        self.parts.states.begin(round);
+        self.parts.observer.round(round.0, invited as u64);
+        let plan = RoundPlan {
+            run: self.parts.run.clone(),
+            round,
+            num_rounds: self.parts.num_rounds,
+            directive: self.directive(round),
+            spec: self.global.spec().digest(),
+            base: self.global.digest(),
+            seed: self.parts.seed,
+            local: self.parts.local.clone(),
+        };
+        (Arc::new(plan), Arc::clone(&self.global))
+    }
+
+    /// Notes that a client has finished its local training.
+    pub fn trained(&mut self, submission: &Submission) {
+        self.open.train_s = self.open.watch.as_ref().map_or(0.0, Stopwatch::seconds);
+        self.parts.observer.client(submission.client.0, submission.train_loss);
+    }
+
+    /// The server step over a round's accepted updates.
+    ///
+    /// # Errors
+    /// Updates that cannot be combined.
+    pub fn aggregate(&mut self, round: RoundId, updates: Vec<Submission>) -> Result<Digest, Box<ServerError>> {
+        let watch = Stopwatch::start();
+        let weight = |submission: &Submission| self.parts.weighting.weight(submission.examples);
+        let weighted: Vec<WeightedUpdate<'_>> = updates
+            .iter()
+            .map(|submission| WeightedUpdate {
+                client: submission.client,
+                weight: weight(submission),
+                update: &submission.update,
+            })
+            .collect();
+        let total: f64 = updates.iter().map(weight).sum();
+        let loss: f64 = updates.iter().map(|submission| weight(submission) * submission.train_loss).sum();
+        let aggregated = aggregate(&*self.parts.strategy, round, &self.global, &weighted)
+            .map_err(|error| Box::new(ServerError::from(error)))?;
+        self.open.update_norm = distance(&self.global, &aggregated.adapter);
+        self.open.residual = aggregated.residual;
+        self.open.train_loss = Some(loss / total).filter(|loss| loss.is_finite());
+        self.open.clients = updates.iter().map(client_metrics).collect();
+        self.global = Arc::new(aggregated.adapter);
+        self.open.aggregate_s = watch.seconds();
+        Ok(self.global.digest())
+    }
+
+    /// Evaluates, records and checkpoints the round that was aggregated.
+    ///
+    /// # Errors
+    /// An evaluation, record or checkpoint that fails.
+    pub fn publish(&mut self, round: RoundId, tally: Tally) -> Result<(), Box<ServerError>> {
+        self.close(round, tally).map_err(Box::new)
+    }
+
+    fn close(&mut self, round: RoundId, tally: Tally) -> Result<(), ServerError> {
+        let watch = Stopwatch::start();
+        let evaluations = self.evaluate(round)?;
+        let evaluate_s = watch.seconds();
+        let directive = self.directive(round);
+        let open = std::mem::take(&mut self.open);
+        let seconds =
+            PhaseSeconds { train: open.train_s, aggregate: open.aggregate_s, evaluate: evaluate_s, save: 0.0 };
+        let sent = payload_bytes(self.global.spec(), directive);
+        let taken = payload_bytes(self.global.spec(), Directive { upload: directive.download, ..directive });
+        let mut metrics = RoundMetrics {
+            round: round.0,
+            train_loss: open.train_loss,
+            evaluations,
+            aggregation_residual: open.residual,
+            update_norm: open.update_norm,
+            bytes_up: sent * tally.accepted,
+            bytes_down: taken * open.invited,
+            accepted: tally.accepted,
+            rejected: tally.rejected,
+            late: tally.late,
+            dropped: tally.dropped,
+            clients: open.clients,
+            duration_s: open.watch.as_ref().map_or(0.0, Stopwatch::seconds),
+            seconds,
+        };
+        if let Some(recorder) = &mut self.parts.recorder {
+            let watch = Stopwatch::start();
+            let checkpoint = recorder.checkpoint(round, &self.global, &self.parts.states, self.parts.num_rounds)?;
+            metrics.seconds.save = watch.seconds();
+            metrics.duration_s += metrics.seconds.save;
+            // Record before announcement: a run that goes on from a checkpoint must find the records up to it.
+            recorder.round(&metrics)?;
+            if let Some(checkpoint) = checkpoint {
+                recorder.announce(&checkpoint, &self.parts.states)?;
+            }
+        }
+        self.parts.observer.done(&metrics);
+        self.parts.rounds.push(metrics);
+        Ok(())
+    }
+
+    fn evaluate(&self, round: RoundId) -> Result<Evaluations, ServerError> {
+        let due = round.0.is_multiple_of(self.parts.evaluate_every) || round.0 == self.parts.num_rounds;
+        match &self.parts.evaluator {
+            Some(evaluator) if due => {
+                let directive = self.directive(round);
+                Ok(evaluator.evaluate(round, &self.global, directive, &self.parts.states)?)
+            }
+            _ => Ok(Evaluations::default()),
+        }
+    }
+}
+
+fn client_metrics(submission: &Submission) -> ClientMetrics {
+    ClientMetrics {
+        client: submission.client.0,
+        num_examples: submission.examples,
+        steps: submission.steps,
+        train_loss: submission.train_loss,
+    }
+}
+
+/// Bytes of values that one client sends under a directive.
+fn payload_bytes(spec: &AdapterSpec, directive: Directive) -> u64 {
+    let values: usize =
+        AdapterUpdate::expected(spec, directive).values().map(|shape| shape.iter().product::<usize>()).sum();
+    values as u64 * 4
+}
+
+/// Frobenius norm of the difference of two adapters over all tensors.
+fn distance(before: &Adapter, after: &Adapter) -> f64 {
+    let squared = |a: &Tensor, b: &Tensor| -> f64 {
+        a.values().iter().zip(b.values()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+    };
+    let factors = before.modules().values().zip(after.modules().values());
+    let modules: f64 = factors
+        .flat_map(|(before, after)| [Side::A, Side::B].map(|side| squared(before.side(side), after.side(side))))
+        .sum();
+    let head: f64 = before.head().values().zip(after.head().values()).map(|(a, b)| squared(a, b)).sum();
+    (modules + head).sqrt()
+}

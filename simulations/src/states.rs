@@ -1,0 +1,204 @@
+//! What virtual clients keep between rounds: in memory or on disk, and recoverable as of any checkpoint.
+//!
+//! A file holds the state of one client after one round and is never overwritten, so a checkpoint is a list of rounds:
+//! what a run did after its last checkpoint lies in files that the list does not name.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use fedlora_adapter::{AdapterError, AdapterSpec, ClientId, RoundId, Side, Tensor, decode, encode, names};
+use fedlora_client::{Kept, KeptStore};
+
+use crate::files::{self, FileError};
+
+/// Why a client's state could not be kept or found again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The file cannot be written.
+    #[error(transparent)]
+    Write(#[from] FileError),
+    /// The file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file holds something else.
+    #[error("{path} is not the kept state of a client")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: AdapterError,
+    },
+}
+
+/// The kept states of all clients; clones share them.
+#[derive(Debug, Clone)]
+pub struct States(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    directory: Option<PathBuf>,
+    spill: bool,
+    spec: Arc<AdapterSpec>,
+    round: RoundId,
+    clients: BTreeMap<ClientId, State>,
+}
+
+#[derive(Debug)]
+struct State {
+    round: RoundId,
+    on_disk: bool,
+    kept: Option<Kept>,
+}
+
+impl States {
+    /// No states yet. Without a directory nothing can be spilled or checkpointed.
+    #[must_use]
+    pub fn new(spec: Arc<AdapterSpec>, directory: Option<PathBuf>, spill: bool) -> Self {
+        let spill = spill && directory.is_some();
+        Self(Arc::new(Mutex::new(Inner { directory, spill, spec, round: RoundId(0), clients: BTreeMap::new() })))
+    }
+
+    /// The round that states saved from now on belong to.
+    pub fn begin(&self, round: RoundId) {
+        self.inner().round = round;
+    }
+
+    /// Makes every state durable and says which client's state is of which round.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn checkpoint(&self) -> Result<BTreeMap<ClientId, RoundId>, StateError> {
+        let inner = &mut *self.inner();
+        if let Some(directory) = &inner.directory {
+            for (client, state) in inner.clients.iter_mut().filter(|(_, state)| !state.on_disk) {
+                if let Some(kept) = &state.kept {
+                    write(directory, *client, state.round, kept)?;
+                    state.on_disk = true;
+                }
+            }
+        }
+        Ok(inner.clients.iter().map(|(client, state)| (*client, state.round)).collect())
+    }
+
+    /// Goes back to the states of a checkpoint.
+    ///
+    /// # Errors
+    /// A state that cannot be read.
+    pub fn restore(&self, rounds: &BTreeMap<ClientId, RoundId>) -> Result<(), StateError> {
+        let inner = &mut *self.inner();
+        inner.clients.clear();
+        let Some(directory) = &inner.directory else { return Ok(()) };
+        for (client, round) in rounds {
+            let kept = read(directory, *client, *round, &inner.spec)?;
+            let kept = (!inner.spill).then_some(kept);
+            inner.clients.insert(*client, State { round: *round, on_disk: true, kept });
+        }
+        Ok(())
+    }
+
+    /// Deletes the files that neither this checkpoint nor the current states need.
+    pub fn prune(&self, checkpoint: &BTreeMap<ClientId, RoundId>) {
+        let inner = self.inner();
+        let Some(directory) = &inner.directory else { return };
+        let Ok(entries) = fs::read_dir(directory) else { return };
+        let current = inner.clients.iter().map(|(client, state)| (*client, state.round));
+        let needed: Vec<PathBuf> = checkpoint
+            .iter()
+            .map(|(client, round)| (*client, *round))
+            .chain(current)
+            .map(|(client, round)| file(directory, client, round))
+            .collect();
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| !needed.contains(path)) {
+            // A file that stays costs space and nothing else.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A panic while the lock was held cannot leave a half-changed state: each change is one insertion.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeptStore for States {
+    type Error = StateError;
+
+    fn load(&self, client: ClientId) -> Result<Kept, StateError> {
+        let inner = self.inner();
+        match (inner.clients.get(&client), &inner.directory) {
+            (None, _) | (Some(State { kept: None, .. }), None) => Ok(Kept::default()),
+            (Some(State { kept: Some(kept), .. }), _) => Ok(kept.clone()),
+            (Some(state), Some(directory)) => read(directory, client, state.round, &inner.spec),
+        }
+    }
+
+    fn save(&mut self, client: ClientId, kept: Kept) -> Result<(), StateError> {
+        let inner = &mut *self.inner();
+        if kept.tensors.is_empty() {
+            return Ok(());
+        }
+        let mut state = State { round: inner.round, on_disk: false, kept: None };
+        match &inner.directory {
+            Some(directory) if inner.spill => {
+                write(directory, client, inner.round, &kept)?;
+                state.on_disk = true;
+            }
+            _ => state.kept = Some(kept),
+        }
+        inner.clients.insert(client, state);
+        Ok(())
+    }
+}
+
+fn file(directory: &Path, client: ClientId, round: RoundId) -> PathBuf {
+    directory.join(format!("{client}-round-{:04}.safetensors", round.0))
+}
+
+fn write(directory: &Path, client: ClientId, round: RoundId, kept: &Kept) -> Result<(), StateError> {
+    let path = file(directory, client, round);
+    let tensors = kept.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.as_ref()));
+    let bytes = encode(tensors).map_err(|source| StateError::Content { path: path.clone(), source })?;
+    Ok(files::write_atomically(&path, &bytes)?)
+}
+
+fn read(directory: &Path, client: ClientId, round: RoundId, spec: &AdapterSpec) -> Result<Kept, StateError> {
+    let path = file(directory, client, round);
+    let bytes = fs::read(&path).map_err(|source| StateError::Read { path: path.clone(), source })?;
+    let tensors = decode_any(&bytes, spec).map_err(|source| StateError::Content { path, source })?;
+    Ok(Kept { tensors })
+}
+
+/// Kept tensors are some sides of the factors, with or without the head: the first of those sets that fits.
+fn decode_any(bytes: &[u8], spec: &AdapterSpec) -> Result<BTreeMap<String, Tensor>, AdapterError> {
+    let head = || spec.head.iter().map(|(name, shape)| (names::extra(name), shape.clone()));
+    let sides: [&[Side]; 4] = [&[Side::A, Side::B], &[Side::B], &[Side::A], &[]];
+    let mut outcome = Ok(BTreeMap::new());
+    for (sides, with_head) in sides.iter().flat_map(|sides| [(sides, true), (sides, false)]) {
+        let mut expected: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (name, module) in &spec.modules {
+            for side in *sides {
+                expected.insert(names::factor(spec.kind, name, *side), spec.shape(module, *side));
+            }
+        }
+        if with_head {
+            expected.extend(head());
+        }
+        outcome = decode(bytes, &expected);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}

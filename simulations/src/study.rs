@@ -1,0 +1,219 @@
+//! Several runs side by side: methods against reference rows, or a grid of settings, each over some seeds.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use fedlora_aggregation::Method;
+
+use crate::{
+    config::{self, Config, ConfigError, MethodConfig},
+    error::SimulationError,
+    experiment::{Clients, Material},
+    observer::Observer,
+    report::{self, Comparison, RunRecord},
+    runner::{self, Output},
+};
+
+/// Name of the row in which one client holds all rows.
+pub const CENTRALISED: &str = "centralised";
+/// Rows that every comparison has: what federation must beat, what it cannot beat, and what everyone starts with.
+const REFERENCES: [&str; 3] = ["local-only", CENTRALISED, "fedavg"];
+
+/// One line of a comparison.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// Its configuration, whatever the seed.
+    pub config: Config,
+}
+
+/// The rows of a comparison of methods: the reference rows, then the named ones.
+///
+/// Parameters under `[method]` belong to the method named there; the others run with their defaults.
+///
+/// # Errors
+/// A name that is not in the registry.
+pub fn methods(config: &Config, names: &[String]) -> Result<Vec<Row>, SimulationError> {
+    let mut rows: Vec<Row> = Vec::new();
+    for name in REFERENCES.into_iter().chain(names.iter().map(String::as_str)) {
+        if rows.iter().any(|row| row.name == name) {
+            continue;
+        }
+        let mut config = config.clone();
+        let method = if name == CENTRALISED { "fedavg" } else { Method::find(name)?.name };
+        if config.method.name != method {
+            config.method = MethodConfig { name: method.to_owned(), parameters: toml::Table::new() };
+        }
+        name.clone_into(&mut config.name);
+        rows.push(Row { name: name.to_owned(), config });
+    }
+    Ok(rows)
+}
+
+/// The rows of a sweep: every combination of the values of `key=value,value,…`.
+///
+/// # Errors
+/// A grid that is not of that form, or values that the configuration refuses.
+pub fn grid(config: &Config, grids: &[String]) -> Result<Vec<Row>, SimulationError> {
+    let mut combinations: Vec<Vec<String>> = vec![Vec::new()];
+    for grid in grids {
+        let (key, values) = grid.split_once('=').ok_or_else(|| ConfigError::Override { text: grid.clone() })?;
+        let extend = |combination: &Vec<String>| -> Vec<Vec<String>> {
+            let with = |value: &str| [combination.as_slice(), &[format!("{key}={value}")]].concat();
+            values.split(',').map(with).collect()
+        };
+        combinations = combinations.iter().flat_map(extend).collect();
+    }
+    let table: toml::Table = toml::Table::try_from(config).map_err(|error| ConfigError::Value(error.to_string()))?;
+    combinations
+        .into_iter()
+        .map(|sets| {
+            let name = if sets.is_empty() { config.name.clone() } else { sets.join(" ") };
+            let config = Config { name: name.clone(), ..config::parse(table.clone(), &sets)? };
+            Ok(Row { name, config })
+        })
+        .collect()
+}
+
+/// Runs every row with every seed, each in a directory of its own, and writes the comparison.
+///
+/// With `resume`, finished runs are read instead of repeated and an unfinished one goes on from its checkpoint.
+///
+/// # Errors
+/// The first run that fails; the finished ones stay.
+pub fn play(
+    rows: &[Row],
+    seeds: &[u64],
+    load: &dyn Fn(&Config) -> Result<(Material, Clients), SimulationError>,
+    output: &Output,
+    observer: &dyn Fn(&str) -> Box<dyn Observer>,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<Comparison, SimulationError> {
+    let mut records: BTreeMap<usize, Vec<RunRecord>> = BTreeMap::new();
+    'seeds: for &seed in seeds {
+        let mut loaded: Option<(Config, Material, Clients)> = None;
+        for (index, row) in rows.iter().enumerate() {
+            let config = Config { seed, ..row.config.clone() };
+            let directory = output.directory.join(directory_name(&row.name)).join(format!("seed-{seed}"));
+            let place = Output { directory, resume: output.resume };
+            let record = match finished(&place)? {
+                Some(record) => record,
+                None => {
+                    // The base and the examples are the same for all rows that do not change them.
+                    let reusable = loaded.take().filter(|(other, ..)| same_material(other, &config));
+                    let (_, material, clients) = match reusable {
+                        Some(loaded) => loaded,
+                        None => load(&config).map(|(material, clients)| (config.clone(), material, clients))?,
+                    };
+                    let label = format!("{} · seed {seed}", row.name);
+                    let record = run_row(row, &config, &material, &clients, &place, observer(&label), interrupted)?;
+                    loaded = Some((config, material, clients));
+                    record
+                }
+            };
+            records.entry(index).or_default().push(record);
+            if interrupted.load(Ordering::Relaxed) {
+                break 'seeds;
+            }
+        }
+    }
+    let named = records.into_iter().map(|(index, runs)| (rows[index].name.clone(), runs)).collect::<Vec<_>>();
+    Ok(report::write_comparison(&output.directory, &named)?)
+}
+
+fn run_row(
+    row: &Row,
+    config: &Config,
+    material: &Material,
+    clients: &Clients,
+    output: &Output,
+    observer: Box<dyn Observer>,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<RunRecord, SimulationError> {
+    if row.name == CENTRALISED {
+        let everyone = Material::centralised(clients);
+        return runner::run(config, material, &everyone, output, observer, interrupted);
+    }
+    runner::run(config, material, clients, output, observer, interrupted)
+}
+
+/// The record of a run that needs no repetition.
+fn finished(output: &Output) -> Result<Option<RunRecord>, SimulationError> {
+    if !output.resume || !output.directory.join("metrics_summary.json").exists() {
+        return Ok(None);
+    }
+    let record = report::load_run(&output.directory)?;
+    Ok(runner::completed(&record.summary).then_some(record))
+}
+
+/// Whether two configurations read the same model and examples and divide them alike.
+fn same_material(a: &Config, b: &Config) -> bool {
+    (a.seed, &a.model, &a.data) == (b.seed, &b.model, &b.data)
+}
+
+/// A row's name as a directory: anything but letters, digits, dots, dashes and equals signs becomes a dash.
+fn directory_name(name: &str) -> String {
+    let safe = |letter: char| letter.is_ascii_alphanumeric() || ".-=".contains(letter);
+    name.chars().map(|letter| if safe(letter) { letter } else { '-' }).collect()
+}
+
+/// Reads finished runs for a report over several directories.
+///
+/// # Errors
+/// A directory that holds no finished run.
+pub fn load(directories: &[&Path]) -> Result<Vec<(String, Vec<RunRecord>)>, SimulationError> {
+    let mut rows: Vec<(String, Vec<RunRecord>)> = Vec::new();
+    for directory in directories {
+        if !directory.join("metrics_summary.json").exists() {
+            return Err(SimulationError::NoRun { path: (*directory).to_owned() });
+        }
+        let record = report::load_run(directory)?;
+        let name = record.summary.name.clone();
+        match rows.iter_mut().find(|(row, _)| *row == name) {
+            Some((_, records)) => records.push(record),
+            None => rows.push((name, vec![record])),
+        }
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let text = "num-rounds = 2\nlearning-rate = 0.1\n[method]\nname = 'lora-fair'\nlambda = 0.5\n\
+                    [model]\npath = 'm'\n[data]\npath = 'd'\n";
+        config::parse(text.parse().expect("valid TOML"), &[]).expect("valid configuration")
+    }
+
+    #[test]
+    fn every_comparison_has_the_reference_rows_and_parameters_stay_with_their_method() {
+        let rows = methods(&config(), &["fedavg", "lora-fair"].map(str::to_owned)).expect("known methods");
+        let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["local-only", "centralised", "fedavg", "lora-fair"]);
+        assert!(rows[2].config.method.parameters.is_empty());
+        assert_eq!(rows[3].config.method.parameters, config().method.parameters);
+    }
+
+    #[test]
+    fn a_grid_is_the_product_of_its_values() {
+        let rows = grid(&config(), &["lora.r=2,4", "learning-rate=0.1,0.2"].map(str::to_owned)).expect("valid");
+        let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names[1], "lora.r=2 learning-rate=0.2");
+        assert_eq!((rows.len(), rows[3].config.lora.r), (4, 4));
+    }
+
+    #[test]
+    fn an_unknown_method_names_the_nearest() {
+        let error = methods(&config(), &["fedsdv".to_owned()]).expect_err("unknown").to_string();
+        assert_eq!(error, "method");
+    }
+}

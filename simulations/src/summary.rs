@@ -1,0 +1,73 @@
+//! From round records to `metrics_summary.json`.
+
+use fedlora_coordinator::RunStatus;
+use fedlora_learner::Evaluation;
+
+use crate::{
+    config::Config,
+    metrics::{Evaluations, RoundMetrics, Summary, SummaryAccuracy, Tail},
+    server::Server,
+};
+
+/// Version of the summary's layout.
+const SCHEMA_VERSION: u32 = 1;
+
+/// The summary of a run.
+#[must_use]
+pub fn summarise(config: &Config, server: &Server, status: RunStatus) -> Summary {
+    let rounds = server.rounds();
+    let total = |value: fn(&RoundMetrics) -> u64| rounds.iter().map(value).sum();
+    let last = |value: fn(&RoundMetrics) -> Option<f64>| rounds.iter().rev().find_map(value);
+    let tail = |choose: fn(&Evaluations) -> Option<&Evaluation>| tail(rounds, config.average_last, choose);
+    let evaluated = rounds.iter().rev().find(|metrics| metrics.evaluations != Evaluations::default());
+    Summary {
+        schema_version: SCHEMA_VERSION,
+        name: config.name.clone(),
+        method: config.method.name.clone(),
+        seed: config.seed,
+        status: self::status(status).to_owned(),
+        rounds: rounds.last().map_or(0, |metrics| metrics.round),
+        accuracy: SummaryAccuracy {
+            global: tail(|evaluations| evaluations.global.as_ref()),
+            personal_own: tail(|evaluations| evaluations.personal_own.as_ref()),
+            personal_global: tail(|evaluations| evaluations.personal_global.as_ref()),
+        },
+        evaluations: evaluated.map(|metrics| metrics.evaluations.clone()).unwrap_or_default(),
+        train_loss: last(|metrics| metrics.train_loss),
+        aggregation_residual: last(|metrics| metrics.aggregation_residual),
+        bytes_up: total(|metrics| metrics.bytes_up),
+        bytes_down: total(|metrics| metrics.bytes_down),
+        accepted: total(|metrics| metrics.accepted),
+        rejected: total(|metrics| metrics.rejected),
+        late: total(|metrics| metrics.late),
+        dropped: total(|metrics| metrics.dropped),
+        adapter_digest: server.global().digest().to_hex(),
+    }
+}
+
+/// A run's state in Flower's words.
+#[must_use]
+pub fn status(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Pending => "pending",
+        RunStatus::Running => "running",
+        RunStatus::Paused => "paused",
+        RunStatus::Completed => "finished:completed",
+        RunStatus::Stopped => "finished:stopped",
+        RunStatus::Failed(_) => "finished:failed",
+    }
+}
+
+/// Last, mean of the last `n` and best of one accuracy; the state before training does not count.
+fn tail(rounds: &[RoundMetrics], n: usize, choose: fn(&Evaluations) -> Option<&Evaluation>) -> Option<Tail> {
+    let trained = rounds.iter().filter(|metrics| metrics.round > 0);
+    let values: Vec<(u64, f64)> = trained
+        .filter_map(|metrics| choose(&metrics.evaluations).map(|evaluation| (metrics.round, evaluation.accuracy)))
+        .collect();
+    let &(_, last) = values.last()?;
+    let recent = &values[values.len().saturating_sub(n)..];
+    let mean_of_last_n = recent.iter().map(|(_, accuracy)| accuracy).sum::<f64>() / recent.len() as f64;
+    let first_best = |best: (u64, f64), value: &(u64, f64)| if value.1 > best.1 { *value } else { best };
+    let (best_round, best) = values.iter().fold((0, f64::NEG_INFINITY), first_best);
+    Some(Tail { last, mean_of_last_n, n: recent.len() as u64, best, best_round })
+}
