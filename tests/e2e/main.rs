@@ -1,0 +1,6 @@
+//! Tests of the whole, in one binary.
+
+mod architecture;
+mod manifests;
+mod pages;
+mod repository;
