@@ -5,10 +5,8 @@ use rayon::prelude::*;
 
 use super::view::View;
 
-/// Vectors side by side in one panel: with eight rows of them the sums fill 24 of 32 vector registers.
-pub(super) const VECTORS: usize = 3;
-
-/// Panels of [`VECTORS`] vectors of columns, each stored row after row; the last panel is only as wide as needed.
+/// Panels of a few vectors of columns ([`vectors`]), each stored row after row; the last panel is only as wide as
+/// needed.
 #[derive(Debug)]
 pub(in crate::ops) struct Packed {
     panels: Vec<Panel>,
@@ -28,16 +26,14 @@ struct Panel {
 impl Packed {
     /// Packs `matrix` on the calling thread.
     pub(in crate::ops) fn new(matrix: View<'_>) -> Self {
-        let lanes = Arch::new().dispatch(Lanes);
-        let width = VECTORS * lanes;
+        let Shape { lanes, width } = Arch::new().dispatch(Widths);
         let panels = (0..matrix.columns()).step_by(width).map(|first| Panel::new(matrix, first, width, lanes));
         Self { panels: panels.collect(), depth: matrix.rows(), columns: matrix.columns(), width }
     }
 
     /// Packs `matrix` on all threads of the current pool.
     pub(in crate::ops) fn parallel(matrix: View<'_>) -> Self {
-        let lanes = Arch::new().dispatch(Lanes);
-        let width = VECTORS * lanes;
+        let Shape { lanes, width } = Arch::new().dispatch(Widths);
         let panels = (0..matrix.columns().div_ceil(width)).into_par_iter();
         let panels = panels.map(|panel| Panel::new(matrix, panel * width, width, lanes));
         Self { panels: panels.collect(), depth: matrix.rows(), columns: matrix.columns(), width }
@@ -88,14 +84,26 @@ impl Panel {
 /// Bytes.
 const CACHE_LINE: usize = 64;
 
-/// Asks for the number of `f32` in a vector register of this machine.
-struct Lanes;
+/// Elements of a vector register and of a panel on this machine.
+struct Shape {
+    lanes: usize,
+    width: usize,
+}
 
-impl WithSimd for Lanes {
-    type Output = usize;
+struct Widths;
+
+impl WithSimd for Widths {
+    type Output = Shape;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> usize {
-        S::F32_LANES
+    fn with_simd<S: Simd>(self, _simd: S) -> Shape {
+        Shape { lanes: S::F32_LANES, width: vectors::<S>() * S::F32_LANES }
     }
+}
+
+/// Vectors side by side in a panel. With eight or six rows of them the sums take 24 of 32 or 12 of 16 registers,
+/// which leaves enough for the operands: one register too few costs half the speed.
+#[inline(always)]
+pub(super) const fn vectors<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 3 } else { 2 }
 }

@@ -1,15 +1,15 @@
-//! The tile kernel: a few rows of the output, three vectors wide, held in registers over the reduction.
+//! The tile kernel: a few rows of the output, two or three vectors wide, held in registers over the reduction.
 
 use pulp::{Simd, WithSimd};
 
-use super::packed::{Packed, VECTORS};
+use super::packed::Packed;
 use super::view::View;
 
 /// Steps of the reduction between two visits of an output tile: what a tile reads stays in the first-level cache.
 const DEPTH_BLOCK: usize = 384;
 
 /// The widest panel of any machine, in elements.
-const WIDEST: usize = 16 * VECTORS;
+const WIDEST: usize = 16 * 3;
 
 /// What a product is added to.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ impl WithSimd for Multiply<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT >= 32 { self.run::<S, 8>(simd) } else { self.run::<S, 4>(simd) }
+        if S::REGISTER_COUNT >= 32 { self.run::<S, 8>(simd) } else { self.run::<S, 6>(simd) }
     }
 }
 
@@ -58,7 +58,7 @@ impl Multiply<'_> {
                 match right.len() / (count * S::F32_LANES) {
                     1 => panel::<S, ROWS, 1>(simd, &packed, right, place, self.out),
                     2 => panel::<S, ROWS, 2>(simd, &packed, right, place, self.out),
-                    _ => panel::<S, ROWS, VECTORS>(simd, &packed, right, place, self.out),
+                    _ => panel::<S, ROWS, 3>(simd, &packed, right, place, self.out),
                 }
             }
         }
@@ -74,7 +74,7 @@ struct Place<'a> {
     stride: usize,
 }
 
-/// All tiles of one panel. Not inlined: each instance gets the register allocation to itself.
+/// All tiles of one panel.
 #[inline(always)]
 fn panel<S: Simd, const ROWS: usize, const WIDE: usize>(
     simd: S,

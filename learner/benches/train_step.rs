@@ -1,0 +1,148 @@
+//! One LoRA training step and one local epoch of a MiniLM-sized encoder, to be set beside PyTorch and PEFT
+//! (`tests/peers/`).
+//!
+//! ```text
+//! cargo bench -p fedlora-learner --bench train_step -- [MODEL_DIR [DATA]] [--threads N]
+//! ```
+//! `MODEL_DIR` is a Hugging Face directory; `DATA` labelled texts of which one client trains on 400 rows. Every line is
+//! the median and the best of some runs, in milliseconds.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+
+use fedlora_adapter::{
+    Adapter, AdapterKind, AdapterSpec, ClientId, Digest, Directive, Factors, HeadPolicy, LocalHyperparameters,
+    LocalWork, Optimizer, Purpose, RoundId, RoundPlan, Schedule, Seed, Tensor,
+};
+use fedlora_learner::{
+    DataConfig, Dataset, Job, LoadedText, LocalTrainer, Model, Pooling, Tokens, Trainer, device, load_pretrained,
+    target_modules,
+};
+use rand::RngExt;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const RUNS: usize = 7;
+const STEPS: u32 = 4;
+
+struct Arguments {
+    model: PathBuf,
+    data: Option<PathBuf>,
+    threads: usize,
+}
+
+fn arguments() -> Option<Arguments> {
+    // Cargo adds flags of its own.
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+    let (mut paths, mut threads) = (Vec::new(), 2);
+    while let Some(word) = words.next() {
+        if word == "--threads" {
+            threads = words.next()?.parse().ok()?;
+        } else {
+            paths.push(PathBuf::from(word));
+        }
+    }
+    let mut paths = paths.into_iter();
+    Some(Arguments { model: paths.next()?, data: paths.next(), threads })
+}
+
+fn main() {
+    let Some(arguments) = arguments() else {
+        println!("nothing measured: name a model directory behind `--`");
+        return;
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build().expect("a thread pool");
+    pool.install(|| measure(&arguments));
+}
+
+fn measure(arguments: &Arguments) {
+    let device = device("cpu").expect("the CPU");
+    let (model, tokenizer) = load_pretrained(&arguments.model, Pooling::Mean, &device).expect("a model directory");
+    let step = uniform(32, 64);
+    report("step 32 x 64", STEPS.into(), || train(&model, &step, LocalWork::Steps(STEPS)));
+    if let Some(data) = &arguments.data {
+        let config = DataConfig { test_fraction: Some(0.1), max_rows: Some(400), ..DataConfig::new(data) };
+        let text = LoadedText::load(&config, Seed(1)).expect("labelled texts");
+        let (rows, _) = text.tokenize(&tokenizer, 128).expect("tokens");
+        let rows = Arc::new(rows);
+        let tokens: usize = (0..rows.len() as u32).map(|row| rows.length(row)).sum();
+        println!("epoch: {} rows, {tokens} tokens", rows.len());
+        report("epoch", 1, || train(&model, &rows, LocalWork::Epochs(1)));
+    }
+}
+
+/// Sequences of one length with random tokens.
+fn uniform(examples: usize, length: usize) -> Arc<Dataset> {
+    let mut rng = Seed(1).run(Purpose::Data);
+    let sequences: Vec<Tokens> = (0..examples)
+        .map(|_| (0..length).map(|_| 1000 + rng.random::<u32>() % 20_000).collect::<Vec<_>>().into())
+        .collect();
+    let labels = (0..examples).map(|example| (example % 2) as u32).collect();
+    Arc::new(Dataset::tokens(&sequences, labels, vec!["0".to_owned(), "1".to_owned()]).expect("valid examples"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
+fn report(what: &str, per_run: u64, mut work: impl FnMut()) {
+    work();
+    let mut times: Vec<f64> = (0..RUNS)
+        .map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64() * 1e3 / per_run as f64
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!("{what}: median {:.1} ms, best {:.1} ms", times[RUNS / 2], times[0]);
+}
+
+fn train(model: &Arc<dyn Model>, dataset: &Arc<Dataset>, work: LocalWork) {
+    let rows = (0..dataset.len() as u32).collect();
+    let shards = Arc::new(BTreeMap::from([(ClientId(0), rows)]));
+    let mut trainer = LocalTrainer::new(Arc::clone(model), Arc::clone(dataset), shards).expect("rows of the data");
+    let start = start(&**model);
+    let plan = Arc::new(plan(&start, work));
+    let outcome = trainer.train(&[Job { client: ClientId(0), plan, start }]).remove(0).expect("a trained client");
+    assert!(outcome.train_loss > 0.0);
+}
+
+fn start(model: &dyn Model) -> Adapter {
+    let spec = AdapterSpec {
+        kind: AdapterKind::Lora,
+        rank: 8,
+        alpha: 16.0,
+        use_rslora: false,
+        projection_seed: 0,
+        modules: target_modules(model, &["query".to_owned(), "value".to_owned()]).expect("BERT's modules"),
+        head: model.head_spec(2),
+    };
+    let (spec, mut modules, head) = Adapter::zeros(Arc::new(spec)).expect("a valid specification").into_parts();
+    for factors in modules.values_mut() {
+        factors.a = Tensor::from_fn(factors.a.shape(), |k| 0.02 * (0.37 * k as f32).sin());
+        factors.b = Tensor::from_fn(factors.b.shape(), |k| 0.02 * (0.21 * k as f32).sin());
+    }
+    Adapter::new(spec, modules, head).expect("factors of the specification")
+}
+
+fn plan(start: &Adapter, work: LocalWork) -> RoundPlan {
+    let both = Factors::Both;
+    RoundPlan {
+        run: "bench".to_owned(),
+        round: RoundId(1),
+        num_rounds: 1,
+        directive: Directive { train: both, upload: both, download: both, head: HeadPolicy::Shared },
+        spec: start.spec().digest(),
+        base: Digest::of(b""),
+        seed: 1,
+        local: LocalHyperparameters {
+            work,
+            batch_size: 32,
+            learning_rate: 1e-3,
+            optimizer: Optimizer::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0 },
+            schedule: Schedule::Constant,
+            warmup_ratio: 0.0,
+            max_grad_norm: 0.0,
+            lora_dropout: 0.0,
+            proximal_mu: 0.0,
+        },
+    }
+}
