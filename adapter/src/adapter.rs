@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{AdapterError, AdapterSpec, Digest, LoraFactors, ModuleName, Side, Tensor, codec};
+use crate::{AdapterError, AdapterSpec, Digest, LoraFactors, ModuleName, Side, Tensor, codec, hashing::DigestWriter};
 
 /// A complete set of factors. It exists only if it matches its specification: names, shapes, finite values.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,13 +79,13 @@ impl Adapter {
     /// Identity of specification and values: equal digests mean adapters that act alike, to the bit.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.spec.digest().as_bytes());
+        let mut writer = DigestWriter::new(u64::MAX);
+        writer.write(self.spec.digest().as_bytes());
         let factors = self.modules.values().flat_map(|factors| [&factors.a, &factors.b]);
         for tensor in factors.chain(self.head.values()) {
-            hasher.update(bytemuck::cast_slice(tensor.values()));
+            writer.write(bytemuck::cast_slice(tensor.values()));
         }
-        Digest::from_hasher(&hasher)
+        writer.finish()
     }
 }
 

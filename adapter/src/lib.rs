@@ -13,6 +13,7 @@ mod directive;
 mod error;
 mod factors;
 mod file;
+mod hashing;
 mod ids;
 mod peft;
 mod plan;

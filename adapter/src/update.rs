@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     Adapter, AdapterError, AdapterSpec, Digest, Directive, HeadPolicy, LoraFactors, ModuleName, Side, Tensor,
     codec::names,
+    hashing::DigestWriter,
     source::{TensorSource, UpdateSource},
 };
 
@@ -82,15 +83,15 @@ impl AdapterUpdate {
     /// Identity of specification, names and values: equal digests mean equal updates.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.spec.digest().as_bytes());
+        let mut writer = DigestWriter::new(self.bytes());
+        writer.write(self.spec.digest().as_bytes());
         for (name, tensor) in &self.tensors {
             // The length keeps a name apart from the values before it; theirs follows from specification and name.
-            hasher.update(&(name.len() as u64).to_le_bytes());
-            hasher.update(name.as_bytes());
-            hasher.update(bytemuck::cast_slice(tensor.values()));
+            writer.write(&(name.len() as u64).to_le_bytes());
+            writer.write(name.as_bytes());
+            writer.write(bytemuck::cast_slice(tensor.values()));
         }
-        Digest::from_hasher(&hasher)
+        writer.finish()
     }
 
     /// The client's whole adapter: what was sent, and the rest from the adapter that it started from.

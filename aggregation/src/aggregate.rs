@@ -39,7 +39,7 @@ pub struct Aggregated {
     /// clients' products. 0 means that averaging lost nothing.
     ///
     /// Only where it says something: LoRA factors, both of them trained and sent; and only if it costs at most about
-    /// 10^10 floating-point operations, which grow with the square of the number of clients. Values below 1e-7 are
+    /// 10^9 floating-point operations, which grow with the square of the number of clients. Values below 1e-7 are
     /// rounding: the new factors are stored as f32.
     pub residual: Option<f64>,
 }

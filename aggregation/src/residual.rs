@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Floating-point operations that one round's residual may cost.
-const MAX_OPERATIONS: f64 = 1e10;
+const MAX_OPERATIONS: f64 = 1e9;
 
 /// Squared Frobenius norms; they add up over modules.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use fedlora_adapter::{AdapterKind, LocalHyperparameters, LocalWork, Optimizer, Schedule};
 use fedlora_aggregation::{Init, Method, Strategy, Weighting};
 use fedlora_learner::{DataConfig, Pooling};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{faults::Faults, partition::PartitionConfig};
 
@@ -142,12 +142,27 @@ pub struct LoraConfig {
     pub lora_alpha: f64,
     /// Dropout on the input of the adapter.
     pub lora_dropout: f64,
-    /// Modules to adapt: full names, last parts of names, or `all-linear`.
+    /// Modules to adapt: full names, last parts of names, or `all-linear`; a list or a single string.
+    #[serde(deserialize_with = "one_or_many")]
     pub target_modules: Vec<String>,
     /// Rank-stabilised scaling.
     pub use_rslora: bool,
     /// First values of `A`: `default`, `orthonormal` or `pissa`.
     pub init_lora_weights: Init,
+}
+
+/// A list of strings, or one string without its brackets, as PEFT takes them.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Targets {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Targets::deserialize(deserializer)? {
+        Targets::One(target) => vec![target],
+        Targets::Many(targets) => targets,
+    })
 }
 
 impl Default for LoraConfig {

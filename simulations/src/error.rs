@@ -81,16 +81,19 @@ impl SimulationError {
             Self::Config(_) | Self::Method(_) | Self::Rounds(_) | Self::Threads { .. } => 2,
             Self::Data(_) | Self::Partition(_) | Self::Model(_) => 3,
             Self::Session(error) => match &**error {
-                SessionError::Link(WorldError::Server(error)) if writes(error) => 5,
+                SessionError::Link(error) => world_code(error),
                 SessionError::Kept { source: StateError::Write(_), .. } => 5,
                 _ => 4,
             },
-            Self::World(_) => 4,
+            Self::World(error) => world_code(error),
             _ => 5,
         }
     }
 }
 
-fn writes(error: &ServerError) -> bool {
-    matches!(error, ServerError::Record(_) | ServerError::State(StateError::Write(_)))
+/// 5 where a file could not be written, else 4.
+fn world_code(error: &WorldError) -> u8 {
+    let WorldError::Server(error) = error else { return 4 };
+    let writes = matches!(**error, ServerError::Record(_) | ServerError::State(StateError::Write(_)));
+    if writes { 5 } else { 4 }
 }

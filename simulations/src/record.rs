@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     files::{self, FileError},
     metrics::RoundMetrics,
-    states::{StateError, States},
+    states::{Saved, StateError, States},
 };
 
 const ROUNDS: &str = "round_metrics.jsonl";
@@ -84,6 +84,16 @@ pub enum RecordError {
         /// Digest found.
         found: String,
     },
+    /// The checkpoint's state says that it is another round's.
+    #[error("{path} says that it is of round {found}, expected {expected}")]
+    OtherRound {
+        /// The state.
+        path: PathBuf,
+        /// The name of the checkpoint's directory.
+        expected: String,
+        /// The round found.
+        found: RoundId,
+    },
 }
 
 /// What a checkpoint says beside the global adapter.
@@ -91,14 +101,14 @@ pub enum RecordError {
 struct CheckpointState {
     round: RoundId,
     adapter_digest: String,
-    clients: BTreeMap<ClientId, RoundId>,
+    clients: BTreeMap<ClientId, Saved>,
 }
 
 /// A written checkpoint that is not announced yet.
 #[derive(Debug)]
 pub struct Checkpoint {
     name: String,
-    clients: BTreeMap<ClientId, RoundId>,
+    clients: BTreeMap<ClientId, Saved>,
 }
 
 /// Where a run goes on.
@@ -131,7 +141,6 @@ impl Recorder {
         if rounds.exists() || directory.join(CONFIG).exists() {
             return Err(RecordError::Occupied { path: directory.to_owned() });
         }
-        fs::create_dir_all(directory).map_err(|source| RecordError::Read { path: directory.to_owned(), source })?;
         files::write_atomically(&directory.join(CONFIG), config.as_bytes())?;
         files::write_atomically(&rounds, b"")?;
         Self::open(directory, every, peft)
@@ -139,7 +148,7 @@ impl Recorder {
 
     /// Goes on with a run: back to its last checkpoint, with the records after that removed.
     ///
-    /// A run that was stopped before its first checkpoint starts anew.
+    /// A run that was stopped before its first checkpoint starts anew, as does one in an empty directory.
     ///
     /// # Errors
     /// Another configuration; a damaged checkpoint.
@@ -153,16 +162,19 @@ impl Recorder {
         states: &States,
     ) -> Result<(Self, Resumed), RecordError> {
         let path = directory.join(CONFIG);
+        if !path.exists() {
+            let recorder = Self::create(directory, config, every, peft)?;
+            return Ok((recorder, Resumed { done: RoundId(0), global: initial, rounds: Vec::new() }));
+        }
         if read(&path)? != config {
             return Err(RecordError::OtherConfig { path });
         }
         let mut resumed = Resumed { done: RoundId(0), global: initial, rounds: Vec::new() };
         let latest = directory.join("checkpoints/latest");
         if latest.exists() {
-            let checkpoint = directory.join("checkpoints").join(read(&latest)?.trim());
-            let state_path = checkpoint.join(STATE);
-            let state: CheckpointState = serde_json::from_str(&read(&state_path)?)
-                .map_err(|source| RecordError::Json { path: state_path, line: 1, source })?;
+            let name = read(&latest)?;
+            let checkpoint = directory.join("checkpoints").join(name.trim());
+            let state = read_state(&checkpoint.join(STATE), name.trim())?;
             let global = read_peft(&checkpoint, spec, &resumed.global)?;
             let found = global.digest().to_hex();
             if found != state.adapter_digest {
@@ -201,7 +213,7 @@ impl Recorder {
         self.lines.write_all(line.as_bytes()).map_err(|source| FileError::new(&path, source).into())
     }
 
-    /// Writes a checkpoint if one is due; it counts once it is announced.
+    /// Writes a checkpoint if one is due, as it always is after the last round; it counts once it is announced.
     ///
     /// # Errors
     /// A file that cannot be written; the previous checkpoint then stays the newest.
@@ -210,13 +222,13 @@ impl Recorder {
         round: RoundId,
         global: &Adapter,
         states: &States,
-        num_rounds: u64,
+        last: u64,
     ) -> Result<Option<Checkpoint>, RecordError> {
-        let due = self.every > 0 && (round.0.is_multiple_of(self.every) || round.0 == num_rounds);
+        let due = self.every > 0 && (round.0.is_multiple_of(self.every) || round.0 == last);
         if !due || round.0 == 0 {
             return Ok(None);
         }
-        let name = format!("round-{:04}", round.0);
+        let name = checkpoint_name(round);
         let checkpoints = self.directory.join("checkpoints");
         let directory = checkpoints.join(&name);
         let clients = states.checkpoint()?;
@@ -245,6 +257,23 @@ impl Recorder {
         remove_older(&checkpoints, &checkpoint.name);
         Ok(())
     }
+}
+
+fn checkpoint_name(round: RoundId) -> String {
+    format!("round-{:04}", round.0)
+}
+
+fn read_state(path: &Path, name: &str) -> Result<CheckpointState, RecordError> {
+    let state: CheckpointState = serde_json::from_str(&read(path)?).map_err(|source| RecordError::Json {
+        path: path.to_owned(),
+        line: source.line(),
+        source,
+    })?;
+    if checkpoint_name(state.round) != name {
+        let (path, expected) = (path.to_owned(), name.to_owned());
+        return Err(RecordError::OtherRound { path, expected, found: state.round });
+    }
+    Ok(state)
 }
 
 /// Deletes all checkpoints but the newest.

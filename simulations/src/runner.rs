@@ -11,7 +11,7 @@ use fedlora_coordinator::{Participation, Run, RunSettings, RunStatus};
 use fedlora_learner::{EvaluationPlan, LearnerError, LocalTrainer};
 
 use crate::{
-    config::{self, Config},
+    config::{self, Config, ConfigError},
     error::SimulationError,
     evaluation::Evaluator,
     experiment::{Clients, Material},
@@ -47,10 +47,10 @@ pub fn run(
     observer: Box<dyn Observer>,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<RunRecord, SimulationError> {
-    let mut world = prepare(config, material, clients, output, observer, interrupted)?;
     let shards = Arc::new(clients.train.clone());
     let trainer = LocalTrainer::new(Arc::clone(&material.model), Arc::clone(&material.train), shards)?
         .with_cohort_size(config.cohort_size);
+    let mut world = prepare(config, material, clients, output, observer, interrupted)?;
     let states = world.server().states().clone();
     let mut session = Session::new(world, trainer, states);
     session.run().map_err(Box::new)?;
@@ -77,14 +77,17 @@ fn prepare(
     let directory = &output.directory;
     let states = States::new(Arc::clone(&spec), Some(directory.join("clients")), config.spill);
     let (text, every, peft) = (config::to_toml(config)?, config.checkpoint_every, material.peft.clone());
-    let (recorder, done, global, rounds) = if output.resume && directory.exists() {
+    let ids: Vec<ClientId> = clients.train.keys().copied().collect();
+    let settings = run_settings(config, ids.len())?;
+    let evaluator = evaluator(config, material, clients)?;
+    // Last, so that nothing is written for a run that cannot start.
+    let (recorder, done, global, rounds) = if output.resume {
         let (recorder, resumed) = Recorder::resume(directory, &text, every, peft, &spec, initial, &states)?;
         (recorder, resumed.done, resumed.global, resumed.rounds)
     } else {
         (Recorder::create(directory, &text, every, peft)?, RoundId(0), initial, Vec::new())
     };
-    let ids: Vec<ClientId> = clients.train.keys().copied().collect();
-    let run = Run::new(run_settings(config, ids.len()), done)?;
+    let run = Run::new(settings, done)?;
     let server = Server::new(ServerParts {
         strategy,
         weighting: config.weighting,
@@ -94,7 +97,7 @@ fn prepare(
         num_rounds: config.num_rounds,
         local: config.local()?,
         evaluate_every: config.evaluate_every,
-        evaluator: Some(evaluator(config, material, clients)?),
+        evaluator: Some(evaluator),
         states,
         recorder: Some(recorder),
         observer,
@@ -109,10 +112,15 @@ fn prepare(
     Ok(World::start(run, server, settings, Arc::clone(interrupted))?)
 }
 
-fn run_settings(config: &Config, clients: usize) -> RunSettings {
+/// What the coordinator needs to know, checked against the number of clients that there are.
+fn run_settings(config: &Config, clients: usize) -> Result<RunSettings, SimulationError> {
+    if config.min_available_clients > clients {
+        let reason = format!("is {}, but there are {clients} clients", config.min_available_clients);
+        return Err(ConfigError::invalid("min-available-clients", reason).into());
+    }
     let clients_per_round = config.cohort(clients);
     let deadline_ms = if config.round_deadline_ms == 0 { u64::MAX } else { config.round_deadline_ms };
-    RunSettings {
+    let settings = RunSettings {
         num_rounds: config.num_rounds,
         seed: config.seed,
         clients_per_round,
@@ -123,7 +131,10 @@ fn run_settings(config: &Config, clients: usize) -> RunSettings {
             grace_ms: 0,
             deadline_ms,
         },
-    }
+    };
+    // The run itself can only be made once it is known where it goes on.
+    Run::new(settings.clone(), RoundId(0))?;
+    Ok(settings)
 }
 
 /// Evaluates personal models of clients that are spread evenly over all.

@@ -205,6 +205,20 @@ impl Server {
         self.close(round, tally).map_err(Box::new)
     }
 
+    /// Checkpoints the last round of a run that is stopped early, whether or not its turn has come.
+    ///
+    /// # Errors
+    /// A checkpoint that fails.
+    pub fn stopped(&mut self, round: RoundId) -> Result<(), Box<ServerError>> {
+        self.checkpoint_last(round).map_err(|error| Box::new(error.into()))
+    }
+
+    fn checkpoint_last(&mut self, round: RoundId) -> Result<(), RecordError> {
+        let Some(recorder) = &mut self.parts.recorder else { return Ok(()) };
+        let checkpoint = recorder.checkpoint(round, &self.global, &self.parts.states, round.0)?;
+        checkpoint.map_or(Ok(()), |checkpoint| recorder.announce(&checkpoint, &self.parts.states))
+    }
+
     fn close(&mut self, round: RoundId, tally: Tally) -> Result<(), ServerError> {
         let watch = Stopwatch::start();
         let evaluations = self.evaluate(round)?;

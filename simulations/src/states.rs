@@ -10,8 +10,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use fedlora_adapter::{AdapterError, AdapterSpec, ClientId, RoundId, Side, Tensor, decode, encode, names};
+use fedlora_adapter::{AdapterError, AdapterSpec, ClientId, Digest, RoundId, Side, Tensor, decode, encode, names};
 use fedlora_client::{Kept, KeptStore};
+use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
 
@@ -40,6 +41,25 @@ pub enum StateError {
         #[source]
         source: AdapterError,
     },
+    /// The file is not the one that the checkpoint means.
+    #[error("{path}: the digest of the client's kept state is {found}, recorded was {expected}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Digest recorded.
+        expected: Digest,
+        /// Digest found.
+        found: Digest,
+    },
+}
+
+/// One client's state in a checkpoint: the file of a round, by name and content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The round after which the client kept it.
+    pub round: RoundId,
+    /// Of the file's bytes.
+    pub digest: Digest,
 }
 
 /// The kept states of all clients; clones share them.
@@ -58,7 +78,7 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     round: RoundId,
-    on_disk: bool,
+    on_disk: Option<Digest>,
     kept: Option<Kept>,
 }
 
@@ -75,48 +95,48 @@ impl States {
         self.inner().round = round;
     }
 
-    /// Makes every state durable and says which client's state is of which round.
+    /// Makes every state durable and says which file is which client's.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn checkpoint(&self) -> Result<BTreeMap<ClientId, RoundId>, StateError> {
+    pub fn checkpoint(&self) -> Result<BTreeMap<ClientId, Saved>, StateError> {
         let inner = &mut *self.inner();
-        if let Some(directory) = &inner.directory {
-            for (client, state) in inner.clients.iter_mut().filter(|(_, state)| !state.on_disk) {
-                if let Some(kept) = &state.kept {
-                    write(directory, *client, state.round, kept)?;
-                    state.on_disk = true;
-                }
+        let Some(directory) = &inner.directory else { return Ok(BTreeMap::new()) };
+        let mut saved = BTreeMap::new();
+        for (client, state) in &mut inner.clients {
+            if let (None, Some(kept)) = (state.on_disk, &state.kept) {
+                state.on_disk = Some(write(directory, *client, state.round, kept)?);
             }
+            saved.extend(state.on_disk.map(|digest| (*client, Saved { round: state.round, digest })));
         }
-        Ok(inner.clients.iter().map(|(client, state)| (*client, state.round)).collect())
+        Ok(saved)
     }
 
     /// Goes back to the states of a checkpoint.
     ///
     /// # Errors
-    /// A state that cannot be read.
-    pub fn restore(&self, rounds: &BTreeMap<ClientId, RoundId>) -> Result<(), StateError> {
+    /// A state that cannot be read or is not the one that was saved.
+    pub fn restore(&self, checkpoint: &BTreeMap<ClientId, Saved>) -> Result<(), StateError> {
         let inner = &mut *self.inner();
         inner.clients.clear();
         let Some(directory) = &inner.directory else { return Ok(()) };
-        for (client, round) in rounds {
-            let kept = read(directory, *client, *round, &inner.spec)?;
+        for (client, &Saved { round, digest }) in checkpoint {
+            let kept = read(directory, *client, round, digest, &inner.spec)?;
             let kept = (!inner.spill).then_some(kept);
-            inner.clients.insert(*client, State { round: *round, on_disk: true, kept });
+            inner.clients.insert(*client, State { round, on_disk: Some(digest), kept });
         }
         Ok(())
     }
 
     /// Deletes the files that neither this checkpoint nor the current states need.
-    pub fn prune(&self, checkpoint: &BTreeMap<ClientId, RoundId>) {
+    pub fn prune(&self, checkpoint: &BTreeMap<ClientId, Saved>) {
         let inner = self.inner();
         let Some(directory) = &inner.directory else { return };
         let Ok(entries) = fs::read_dir(directory) else { return };
         let current = inner.clients.iter().map(|(client, state)| (*client, state.round));
         let needed: Vec<PathBuf> = checkpoint
             .iter()
-            .map(|(client, round)| (*client, *round))
+            .map(|(client, saved)| (*client, saved.round))
             .chain(current)
             .map(|(client, round)| file(directory, client, round))
             .collect();
@@ -138,9 +158,11 @@ impl KeptStore for States {
     fn load(&self, client: ClientId) -> Result<Kept, StateError> {
         let inner = self.inner();
         match (inner.clients.get(&client), &inner.directory) {
-            (None, _) | (Some(State { kept: None, .. }), None) => Ok(Kept::default()),
             (Some(State { kept: Some(kept), .. }), _) => Ok(kept.clone()),
-            (Some(state), Some(directory)) => read(directory, client, state.round, &inner.spec),
+            (Some(&State { round, on_disk: Some(digest), .. }), Some(directory)) => {
+                read(directory, client, round, digest, &inner.spec)
+            }
+            _ => Ok(Kept::default()),
         }
     }
 
@@ -149,12 +171,9 @@ impl KeptStore for States {
         if kept.tensors.is_empty() {
             return Ok(());
         }
-        let mut state = State { round: inner.round, on_disk: false, kept: None };
+        let mut state = State { round: inner.round, on_disk: None, kept: None };
         match &inner.directory {
-            Some(directory) if inner.spill => {
-                write(directory, client, inner.round, &kept)?;
-                state.on_disk = true;
-            }
+            Some(directory) if inner.spill => state.on_disk = Some(write(directory, client, inner.round, &kept)?),
             _ => state.kept = Some(kept),
         }
         inner.clients.insert(client, state);
@@ -166,16 +185,27 @@ fn file(directory: &Path, client: ClientId, round: RoundId) -> PathBuf {
     directory.join(format!("{client}-round-{:04}.safetensors", round.0))
 }
 
-fn write(directory: &Path, client: ClientId, round: RoundId, kept: &Kept) -> Result<(), StateError> {
+fn write(directory: &Path, client: ClientId, round: RoundId, kept: &Kept) -> Result<Digest, StateError> {
     let path = file(directory, client, round);
     let tensors = kept.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.as_ref()));
     let bytes = encode(tensors).map_err(|source| StateError::Content { path: path.clone(), source })?;
-    Ok(files::write_atomically(&path, &bytes)?)
+    files::write_atomically(&path, &bytes)?;
+    Ok(Digest::of(&bytes))
 }
 
-fn read(directory: &Path, client: ClientId, round: RoundId, spec: &AdapterSpec) -> Result<Kept, StateError> {
+fn read(
+    directory: &Path,
+    client: ClientId,
+    round: RoundId,
+    expected: Digest,
+    spec: &AdapterSpec,
+) -> Result<Kept, StateError> {
     let path = file(directory, client, round);
     let bytes = fs::read(&path).map_err(|source| StateError::Read { path: path.clone(), source })?;
+    let found = Digest::of(&bytes);
+    if found != expected {
+        return Err(StateError::Damaged { path, expected, found });
+    }
     let tensors = decode_any(&bytes, spec).map_err(|source| StateError::Content { path, source })?;
     Ok(Kept { tensors })
 }

@@ -39,7 +39,7 @@ pub struct Row {
 /// Parameters under `[method]` belong to the method named there; the others run with their defaults.
 ///
 /// # Errors
-/// A name that is not in the registry.
+/// A name that is not in the registry; a method that cannot serve the configured adapter.
 pub fn methods(config: &Config, names: &[String]) -> Result<Vec<Row>, SimulationError> {
     let mut rows: Vec<Row> = Vec::new();
     for name in REFERENCES.into_iter().chain(names.iter().map(String::as_str)) {
@@ -52,6 +52,8 @@ pub fn methods(config: &Config, names: &[String]) -> Result<Vec<Row>, Simulation
             config.method = MethodConfig { name: method.to_owned(), parameters: toml::Table::new() };
         }
         name.clone_into(&mut config.name);
+        // Now, rather than after the rows before it have run.
+        config.validate()?;
         rows.push(Row { name: name.to_owned(), config });
     }
     Ok(rows)
@@ -65,6 +67,9 @@ pub fn grid(config: &Config, grids: &[String]) -> Result<Vec<Row>, SimulationErr
     let mut combinations: Vec<Vec<String>> = vec![Vec::new()];
     for grid in grids {
         let (key, values) = grid.split_once('=').ok_or_else(|| ConfigError::Override { text: grid.clone() })?;
+        if key.trim() == "seed" {
+            return Err(ConfigError::invalid("--grid seed", "makes no row of its own: use --seeds").into());
+        }
         let extend = |combination: &Vec<String>| -> Vec<Vec<String>> {
             let with = |value: &str| [combination.as_slice(), &[format!("{key}={value}")]].concat();
             values.split(',').map(with).collect()

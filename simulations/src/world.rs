@@ -158,6 +158,7 @@ impl World {
                 Ok(Some(RunEvent::Round(RoundEvent::Aggregated(digest))))
             }
             RunEffect::Publish(round, _) => {
+                self.deliver_late()?;
                 self.server.publish(round, self.run.tally())?;
                 Ok(Some(RunEvent::Round(RoundEvent::Published)))
             }
@@ -170,6 +171,9 @@ impl World {
                 needed,
             })) => Err(WorldError::RoundFailed { round: self.run.done().next().0, accepted, needed }),
             RunEffect::Finished(status) => {
+                if status == RunStatus::Stopped {
+                    self.server.stopped(self.run.done())?;
+                }
                 self.finished = Some(status);
                 Ok(None)
             }
@@ -191,6 +195,17 @@ impl World {
     fn deliver(&mut self, time: Timestamp, delivery: Delivery) {
         self.sequence += 1;
         self.deliveries.insert((time, self.sequence), delivery);
+    }
+
+    /// Delivers what is still under way when a round has closed.
+    ///
+    /// It is late whenever it comes. Coming now, it counts in the round that it belongs to, never as an answer in the
+    /// next one, and nothing is under way between rounds, so that a run can go on from any of them.
+    fn deliver_late(&mut self) -> Result<(), WorldError> {
+        while let Some((_, delivery)) = self.deliveries.pop_first() {
+            self.arrive(delivery)?;
+        }
+        Ok(())
     }
 
     fn arrive(&mut self, delivery: Delivery) -> Result<(), WorldError> {

@@ -139,7 +139,9 @@ fn explain(error: &toml::de::Error) -> ConfigError {
     }
     let mut names = message.split('`').skip(1).step_by(2).map(str::to_owned);
     let key = names.next().unwrap_or_default();
-    let nearest = names.min_by_key(|known| strsim::damerau_levenshtein(&key, known));
+    // Relative to the length: else every short typo would be nearest to the key `r`.
+    let likeness = |known: &String| strsim::normalized_damerau_levenshtein(&key, known);
+    let nearest = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     ConfigError::UnknownKey { key, nearest }
 }
 
@@ -159,6 +161,8 @@ mod tests {
         assert_eq!(error, "unknown key learning-rat; did you mean learning-rate?");
         let error = parse(minimal(), &["lora.lora_alpa=1".to_owned()]).expect_err("no such key").to_string();
         assert_eq!(error, "unknown key lora_alpa; did you mean lora_alpha?");
+        let error = parse(minimal(), &["lora.alpha=1".to_owned()]).expect_err("no such key").to_string();
+        assert_eq!(error, "unknown key alpha; did you mean lora_alpha?");
     }
 
     #[test]

@@ -1,0 +1,18 @@
+//! The configurations that come with the program.
+
+use std::{fs, path::Path};
+
+use fedlora_simulations::config;
+
+#[test]
+fn every_configuration_that_ships_is_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let files = fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("readable").path());
+    let configurations: Vec<_> = files.filter(|file| file.extension().is_some_and(|end| end == "toml")).collect();
+    assert!(configurations.iter().any(|file| file.ends_with("digits-vit.toml")), "{configurations:?}");
+    for file in configurations {
+        let places = ["model.path=model", "data.path=data"].map(str::to_owned);
+        let loaded = config::load(&file, &places).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert_eq!(Some(loaded.name.as_str()), file.file_stem().and_then(|stem| stem.to_str()), "runs are named alike");
+    }
+}

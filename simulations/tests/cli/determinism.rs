@@ -1,0 +1,74 @@
+//! The same seed gives the same bytes, however many threads work and however many clients train side by side.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use crate::support::Place;
+
+/// All that a run's results consist of.
+type Results = (String, BTreeMap<PathBuf, Vec<u8>>);
+
+fn results(place: &Place, out: &str, arguments: &str) -> Results {
+    place.sim(&format!("run job.toml --out {out} {arguments}")).succeeds();
+    (place.read(&format!("{out}/metrics_summary.json")), place.tree(&format!("{out}/adapters")))
+}
+
+fn does_not_depend_on_threads_and_cohorts(settings: &str) -> Results {
+    let place = Place::with_digits();
+    let alone = results(&place, "alone", &format!("{settings} --threads 1"));
+    let side_by_side = results(&place, "side-by-side", &format!("{settings} --threads 2"));
+    let cohorts = results(&place, "cohorts", &format!("{settings} --threads 2 --set cohort-size=4"));
+    assert!(alone.1.contains_key(&PathBuf::from("global/adapter_model.safetensors")), "{:?}", alone.1.keys());
+    assert!(alone == side_by_side, "two threads: {}\n{}", alone.0, side_by_side.0);
+    assert!(alone == cohorts, "cohorts of four: {}\n{}", alone.0, cohorts.0);
+    alone
+}
+
+#[test]
+fn fedavg_gives_the_same_bytes_for_any_threads_and_cohorts() {
+    does_not_depend_on_threads_and_cohorts("--set method.name=fedavg");
+}
+
+#[test]
+fn fedsa_lora_gives_the_same_bytes_for_any_threads_and_cohorts() {
+    let (_, adapters) = does_not_depend_on_threads_and_cohorts("--set method.name=fedsa-lora");
+    assert!(adapters.contains_key(&PathBuf::from("client-5/adapter_model.safetensors")), "{:?}", adapters.keys());
+}
+
+#[test]
+fn lora_fair_gives_the_same_bytes_for_any_threads_and_cohorts() {
+    does_not_depend_on_threads_and_cohorts("--set method.name=lora-fair");
+}
+
+#[test]
+fn fedsvd_gives_the_same_bytes_for_any_threads_and_cohorts() {
+    does_not_depend_on_threads_and_cohorts("--set method.name=fedsvd");
+}
+
+#[test]
+fn fedsa_vera_gives_the_same_bytes_for_any_threads_and_cohorts() {
+    does_not_depend_on_threads_and_cohorts("--set method.name=fedsa-vera");
+}
+
+#[test]
+fn faults_fall_on_the_same_clients_for_any_threads_and_cohorts() {
+    // A client takes 300 ms for its three steps; a straggler takes ten times as long and misses the deadline.
+    let (summary, _) = does_not_depend_on_threads_and_cohorts(
+        "--set method.name=fedsa-lora --set num-rounds=5 --set faults.dropout-rate=0.2 --set faults.straggler-rate=0.3 \
+         --set round-deadline-ms=1000 --set faults.duplicate-rate=0.3 --set faults.corrupt-rate=0.2",
+    );
+    let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+    for count in ["accepted", "rejected", "late", "dropped"] {
+        assert!(summary[count].as_u64() > Some(0), "this seed shows no case of {count}: {summary}");
+    }
+}
+
+#[test]
+fn another_seed_gives_another_adapter() {
+    let place = Place::with_digits();
+    let digest = |out: &str, seed: u64| {
+        let (summary, _) = results(&place, out, &format!("--seed {seed}"));
+        let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+        summary["adapter_digest"].clone()
+    };
+    assert_ne!(digest("one", 1), digest("two", 2));
+}
