@@ -68,7 +68,9 @@ impl EvaluationPlan {
             self.batches.par_iter().map(|batch| count(model, &grouped, batch)).collect::<Result<_, _>>()?;
         // Merged in batch order: floating-point sums must not depend on which batch was ready first.
         let mut total = Counts::default();
-        counted.iter().for_each(|counts| total.merge(counts));
+        for counts in &counted {
+            total.merge(counts);
+        }
         Ok(Evaluation {
             examples: self.examples as u64,
             loss: total.loss / self.examples as f64,

@@ -3,6 +3,8 @@
 //! Activations are two-dimensional: the rows (tokens) of all sequences of a batch, one after the other, without
 //! padding.
 
+#![allow(clippy::inline_always, reason = "a vector instruction set holds only in what is inlined where it is enabled")]
+
 mod attention;
 mod elementwise;
 mod gelu;

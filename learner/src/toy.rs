@@ -134,7 +134,9 @@ mod tests {
             factors.a.values_mut().fill(value);
             factors.b.values_mut().fill(value);
         }
-        head.values_mut().for_each(|tensor| tensor.values_mut().fill(value));
+        for tensor in head.values_mut() {
+            tensor.values_mut().fill(value);
+        }
         Adapter::new(spec, modules, head).unwrap()
     }
 

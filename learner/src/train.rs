@@ -19,7 +19,7 @@ use std::{
 use fedlora_adapter::{ClientId, Factors, HeadPolicy};
 use rayon::prelude::*;
 
-use self::cohort::{Cohort, Member, Shared};
+use self::cohort::{Cohort, Member, Results, Shared};
 use crate::{Dataset, Job, LearnerError, LocalOutcome, Model, Trainer, evaluate::check_rows};
 
 pub(crate) use batches::Batches;
@@ -78,7 +78,7 @@ impl LocalTrainer {
     }
 
     /// Trains a cohort. What goes wrong in it as a whole is found again, and blamed on one client, by training alone.
-    fn train_guarded(&self, jobs: &[Job], places: &[usize]) -> Vec<(usize, Result<LocalOutcome, LearnerError>)> {
+    fn train_guarded(&self, jobs: &[Job], places: &[usize]) -> Results {
         let failure = match catch_unwind(AssertUnwindSafe(|| self.train_cohort(jobs, places))) {
             Ok(Ok(results)) => return results,
             Ok(Err(error)) => error,
@@ -90,11 +90,7 @@ impl LocalTrainer {
         }
     }
 
-    fn train_cohort(
-        &self,
-        jobs: &[Job],
-        places: &[usize],
-    ) -> Result<Vec<(usize, Result<LocalOutcome, LearnerError>)>, LearnerError> {
+    fn train_cohort(&self, jobs: &[Job], places: &[usize]) -> Result<Results, LearnerError> {
         let (mut members, mut results) = (Vec::with_capacity(places.len()), Vec::new());
         for &place in places {
             let (job, rows) = (&jobs[place], self.rows(&jobs[place]));

@@ -253,7 +253,7 @@ fn a_spoilt_directory_is_an_error_that_names_the_file_and_what_is_wrong() {
     let LearnerError::MissingTensor { tensor, expected, .. } = missing else { panic!("{missing}") };
     assert_eq!((tensor.as_str(), expected.as_slice()), ("encoder.layer.0.attention.self.query.weight", &[24, 24][..]));
     let shape = spoilt(|directory| {
-        replace(&directory.join("config.json"), "\"intermediate_size\": 40", "\"intermediate_size\": 41")
+        replace(&directory.join("config.json"), "\"intermediate_size\": 40", "\"intermediate_size\": 41");
     });
     let LearnerError::TensorShape { tensor, expected, found, .. } = shape else { panic!("{shape}") };
     assert_eq!(tensor, "encoder.layer.0.intermediate.dense.weight");

@@ -54,10 +54,10 @@ fn start(model: &dyn Model, kind: AdapterKind) -> Adapter {
     let mut random =
         |tensor: &mut Tensor| tensor.values_mut().iter_mut().for_each(|x| *x = rng.random::<f32>() * 0.2 - 0.1);
     let (spec, mut modules, mut head) = Adapter::zeros(Arc::new(spec)).unwrap().into_parts();
-    modules.values_mut().for_each(|factors| {
+    for factors in modules.values_mut() {
         random(&mut factors.a);
         random(&mut factors.b);
-    });
+    }
     head.values_mut().for_each(random);
     Adapter::new(spec, modules, head).unwrap()
 }
@@ -216,7 +216,9 @@ fn a_client_that_diverges_is_named_and_the_others_train() {
     let mut jobs = world.jobs(plan(&world.start, local()), &[1, 2]);
     let (spec, modules, mut head) = world.start.clone().into_parts();
     // Finite values whose logits are not.
-    head.values_mut().for_each(|tensor| tensor.values_mut().fill(f32::MAX));
+    for tensor in head.values_mut() {
+        tensor.values_mut().fill(f32::MAX);
+    }
     jobs[0].start = Adapter::new(spec, modules, head).unwrap();
     let results = world.trainer(2).train(&jobs);
     assert!(matches!(results[0], Err(LearnerError::Diverged { client: ClientId(1), round: RoundId(2), step: 0 })));

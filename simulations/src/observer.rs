@@ -32,7 +32,7 @@ impl Observer for Unwatched {
 /// A bar on standard error, silent when that is not a terminal.
 #[derive(Debug)]
 pub struct Bar {
-    bar: ProgressBar,
+    progress: ProgressBar,
     label: String,
     accuracy: String,
     clients: (u64, u64),
@@ -43,21 +43,21 @@ impl Bar {
     /// A bar named after what it shows.
     #[must_use]
     pub fn new(label: impl Into<String>) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let progress = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let template = "{prefix:<22} {bar:24} round {msg}  eta {eta}";
         // An invalid template would be a mistake in the line above; the plain style still shows progress.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style.progress_chars("━╸─"));
-        Self { bar, label: label.into(), accuracy: String::new(), clients: (0, 0), round: 0 }
+        progress.set_style(style.progress_chars("━╸─"));
+        Self { progress, label: label.into(), accuracy: String::new(), clients: (0, 0), round: 0 }
     }
 
     fn show(&self, num_rounds: u64) {
         let (done, all) = self.clients;
-        self.bar.set_message(format!("{}/{num_rounds} · client {done}/{all}{}", self.round, self.accuracy));
+        self.progress.set_message(format!("{}/{num_rounds} · client {done}/{all}{}", self.round, self.accuracy));
     }
 
     fn rounds(&self) -> u64 {
-        self.bar.length().unwrap_or_default() / SCALE
+        self.progress.length().unwrap_or_default() / SCALE
     }
 }
 
@@ -66,10 +66,10 @@ const SCALE: u64 = 1000;
 
 impl Observer for Bar {
     fn begin(&mut self, num_rounds: u64, done: u64) {
-        self.bar.set_prefix(self.label.clone());
-        self.bar.set_length(num_rounds * SCALE);
-        self.bar.set_position(done.saturating_sub(1) * SCALE);
-        self.bar.reset_eta();
+        self.progress.set_prefix(self.label.clone());
+        self.progress.set_length(num_rounds * SCALE);
+        self.progress.set_position(done.saturating_sub(1) * SCALE);
+        self.progress.reset_eta();
     }
 
     fn round(&mut self, round: u64, clients: u64) {
@@ -80,7 +80,7 @@ impl Observer for Bar {
     fn client(&mut self, _: u64, _: f64) {
         self.clients.0 += 1;
         let (done, all) = self.clients;
-        self.bar.set_position((self.round - 1) * SCALE + done * SCALE / all.max(1));
+        self.progress.set_position((self.round - 1) * SCALE + done * SCALE / all.max(1));
         self.show(self.rounds());
     }
 
@@ -89,9 +89,9 @@ impl Observer for Bar {
         if let Some(evaluation) = shown {
             self.accuracy = format!(" · accuracy {:.3}", evaluation.accuracy);
         }
-        self.bar.set_position(metrics.round * SCALE);
+        self.progress.set_position(metrics.round * SCALE);
         if metrics.round == self.rounds() {
-            self.bar.finish_and_clear();
+            self.progress.finish_and_clear();
         }
     }
 }

@@ -87,6 +87,16 @@ pub fn grid(config: &Config, grids: &[String]) -> Result<Vec<Row>, SimulationErr
         .collect()
 }
 
+/// Loads the base model and the examples of a configuration, and divides the examples.
+pub type Load<'a> = &'a dyn Fn(&Config) -> Result<(Material, Clients), SimulationError>;
+
+/// Material that rows with the same model, examples and seed share.
+struct Loaded {
+    config: Config,
+    material: Material,
+    clients: Clients,
+}
+
 /// Runs every row with every seed, each in a directory of its own, and writes the comparison.
 ///
 /// With `resume`, finished runs are read instead of repeated and an unfinished one goes on from its checkpoint.
@@ -96,32 +106,26 @@ pub fn grid(config: &Config, grids: &[String]) -> Result<Vec<Row>, SimulationErr
 pub fn play(
     rows: &[Row],
     seeds: &[u64],
-    load: &dyn Fn(&Config) -> Result<(Material, Clients), SimulationError>,
+    load: Load<'_>,
     output: &Output,
     observer: &dyn Fn(&str) -> Box<dyn Observer>,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<Comparison, SimulationError> {
     let mut records: BTreeMap<usize, Vec<RunRecord>> = BTreeMap::new();
     'seeds: for &seed in seeds {
-        let mut loaded: Option<(Config, Material, Clients)> = None;
+        let mut loaded: Option<Loaded> = None;
         for (index, row) in rows.iter().enumerate() {
             let config = Config { seed, ..row.config.clone() };
             let directory = output.directory.join(directory_name(&row.name)).join(format!("seed-{seed}"));
             let place = Output { directory, resume: output.resume };
-            let record = match finished(&place)? {
-                Some(record) => record,
-                None => {
-                    // The base and the examples are the same for all rows that do not change them.
-                    let reusable = loaded.take().filter(|(other, ..)| same_material(other, &config));
-                    let (_, material, clients) = match reusable {
-                        Some(loaded) => loaded,
-                        None => load(&config).map(|(material, clients)| (config.clone(), material, clients))?,
-                    };
-                    let label = format!("{} · seed {seed}", row.name);
-                    let record = run_row(row, &config, &material, &clients, &place, observer(&label), interrupted)?;
-                    loaded = Some((config, material, clients));
-                    record
-                }
+            let record = if let Some(record) = finished(&place)? {
+                record
+            } else {
+                let shared = share(loaded.take(), &config, load)?;
+                let watcher = observer(&format!("{} · seed {seed}", row.name));
+                let record = run_row(row, &config, &shared, &place, watcher, interrupted)?;
+                loaded = Some(shared);
+                record
             };
             records.entry(index).or_default().push(record);
             if interrupted.load(Ordering::Relaxed) {
@@ -133,15 +137,23 @@ pub fn play(
     Ok(report::write_comparison(&output.directory, &named)?)
 }
 
+/// What an earlier row loaded, if this one reads the same; else what this one needs.
+fn share(loaded: Option<Loaded>, config: &Config, load: Load<'_>) -> Result<Loaded, SimulationError> {
+    match loaded.filter(|loaded| same_material(&loaded.config, config)) {
+        Some(loaded) => Ok(loaded),
+        None => load(config).map(|(material, clients)| Loaded { config: config.clone(), material, clients }),
+    }
+}
+
 fn run_row(
     row: &Row,
     config: &Config,
-    material: &Material,
-    clients: &Clients,
+    shared: &Loaded,
     output: &Output,
     observer: Box<dyn Observer>,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<RunRecord, SimulationError> {
+    let Loaded { material, clients, .. } = shared;
     if row.name == CENTRALISED {
         let everyone = Material::centralised(clients);
         return runner::run(config, material, &everyone, output, observer, interrupted);

@@ -59,7 +59,9 @@ mod tests {
 
     fn counts(pairs: &[(u32, u32)]) -> Counts {
         let mut counts = Counts::default();
-        pairs.iter().for_each(|&(label, prediction)| counts.add(label, prediction, 0.5));
+        for &(label, prediction) in pairs {
+            counts.add(label, prediction, 0.5);
+        }
         counts
     }
 

@@ -18,8 +18,8 @@ pub fn grouped_linear(x: Tensor<2>, weight: Tensor<3>, bias: Tensor<3>, rows: &[
     let mut outputs = Vec::with_capacity(groups);
     for (group, &count) in rows.iter().enumerate().filter(|(_, count)| **count > 0) {
         let own = x.clone().slice([start..start + count, 0..d_in]);
-        let weight = weight.clone().slice([group..group + 1]).reshape([d_out, d_in]);
-        let bias = bias.clone().slice([group..group + 1]).reshape([1, d_out]);
+        let weight = weight.clone().narrow(0, group, 1).reshape([d_out, d_in]);
+        let bias = bias.clone().narrow(0, group, 1).reshape([1, d_out]);
         outputs.push(own.matmul(weight.transpose()) + bias);
         start += count;
     }
@@ -41,11 +41,11 @@ mod tests {
         let tolerance = 10.0 * f32::EPSILON;
         for (group, rows) in [(0, 0..4), (2, 4..7)] {
             let own = x.clone().inner().slice([rows.clone(), 0..5]);
-            let plain = |x: &Tensor<3>, shape: [usize; 2]| x.clone().inner().slice([group..group + 1]).reshape(shape);
+            let plain = |x: &Tensor<3>, shape: [usize; 2]| x.clone().inner().narrow(0, group, 1).reshape(shape);
             let expected = own.clone().matmul(plain(&weight, [2, 5]).transpose()) + plain(&bias, [1, 2]);
             assert_close(y.clone().inner().slice([rows.clone(), 0..2]), expected, tolerance);
             let slopes = weights.clone().inner().slice([rows, 0..2]);
-            let found = weight.grad(&grads).unwrap().slice([group..group + 1]).reshape([2, 5]);
+            let found = weight.grad(&grads).unwrap().narrow(0, group, 1).reshape([2, 5]);
             assert_close(found, slopes.transpose().matmul(own), tolerance);
         }
     }

@@ -67,8 +67,8 @@ fn composite(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, lora: Lor
         if rows == 0 {
             continue;
         }
-        let a = lora.a.clone().slice([group..group + 1]).reshape([rank, d_in]);
-        let b = lora.b.clone().slice([group..group + 1]).reshape([d_out, rank]);
+        let a = lora.a.clone().narrow(0, group, 1).reshape([rank, d_in]);
+        let b = lora.b.clone().narrow(0, group, 1).reshape([d_out, rank]);
         let owned = input.clone().slice([start..start + rows, 0..d_in]);
         start += rows;
         branches.push(owned.matmul(a.transpose()).matmul(b.transpose()));

@@ -85,7 +85,9 @@ fn forward(x: &FlexTensor, lengths: &[usize]) -> FlexTensor {
             mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += value);
         }
         let factor = width as f32 / rows.len() as f32;
-        mean.iter_mut().for_each(|mean| *mean *= factor);
+        for mean in mean {
+            *mean *= factor;
+        }
     });
     tensor(means, [lengths.len(), width])
 }

@@ -11,6 +11,9 @@ use fedlora_adapter::{Adapter, ClientId, HeadPolicy, RoundPlan, Seed};
 use super::{batches::Batches, flat, optimizer::GroupOptimizer};
 use crate::{Dataset, GroupedAdapter, Job, LearnerError, LocalOutcome, Model};
 
+/// Each finished member's place and what became of it.
+pub(super) type Results = Vec<(usize, Result<LocalOutcome, LearnerError>)>;
+
 /// What all cohorts share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -89,7 +92,7 @@ impl<'a> Cohort<'a> {
     }
 
     /// Trains every member to its end; the results come with their places, in no particular order.
-    pub(super) fn run(mut self) -> Result<Vec<(usize, Result<LocalOutcome, LearnerError>)>, LearnerError> {
+    pub(super) fn run(mut self) -> Result<Results, LearnerError> {
         let mut results = Vec::with_capacity(self.members.len());
         loop {
             self.dismiss(&mut results)?;
@@ -101,7 +104,7 @@ impl<'a> Cohort<'a> {
     }
 
     /// Takes out the members that are done or cannot go on.
-    fn dismiss(&mut self, results: &mut Vec<(usize, Result<LocalOutcome, LearnerError>)>) -> Result<(), LearnerError> {
+    fn dismiss(&mut self, results: &mut Results) -> Result<(), LearnerError> {
         let leaves = |member: &Member<'_>| member.failure.is_some() || member.step == member.steps;
         if !self.members.iter().any(leaves) {
             return Ok(());
@@ -116,11 +119,7 @@ impl<'a> Cohort<'a> {
     }
 
     /// Results of members whose values are the rows of `values`.
-    fn outcomes(
-        &self,
-        members: Vec<Member<'a>>,
-        values: &Tensor<2>,
-    ) -> Result<Vec<(usize, Result<LocalOutcome, LearnerError>)>, LearnerError> {
+    fn outcomes(&self, members: Vec<Member<'a>>, values: &Tensor<2>) -> Result<Results, LearnerError> {
         let one = |(row, mut member): (usize, Member<'a>)| {
             if let Some(failure) = member.failure.take() {
                 return Ok((member.place, Err(failure)));

@@ -15,7 +15,7 @@ const SCHEMA_VERSION: &str = "1";
 pub enum Format {
     /// For people
     Text,
-    /// One JSON object: schema_version, status, exit_code, data or error
+    /// One JSON object with a version, a status, an exit code, and data or an error
     Json,
 }
 

@@ -106,7 +106,7 @@ fn linear_lora_of_groups_is_bit_for_bit_what_each_group_computes_alone() {
     let mut first = 0;
     for (group, &count) in rows.iter().enumerate() {
         let part = |x: Tensor<2>| x.detach().slice([first..first + count, 0..D_IN]);
-        let factor = |x: &Tensor<3>| x.clone().inner().slice([group..group + 1]).autodiff().require_grad();
+        let factor = |x: &Tensor<3>| x.clone().inner().narrow(0, group, 1).autodiff().require_grad();
         let lora = Lora {
             a: factor(&together.lora.a),
             b: factor(&together.lora.b),
