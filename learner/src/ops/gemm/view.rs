@@ -1,5 +1,8 @@
 //! A matrix seen through a stride.
 
+/// Elements of a cache line.
+const LINE: usize = 16;
+
 /// A matrix inside a slice: rows `stride` elements apart, or the transpose of such a matrix.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::ops) struct View<'a> {
@@ -62,17 +65,27 @@ impl<'a> View<'a> {
             self.pack_transposed(width, packed);
         } else {
             for row in 0..self.rows {
-                packed.extend_from_slice(&self.values[row * self.stride..][..self.columns]);
-                packed.resize(packed.len() + width - self.columns, 0.0);
+                self.pack_row(row, width, packed);
             }
         }
+    }
+
+    /// One row; copies of a fixed length are a few vector moves rather than a call.
+    #[inline(always)]
+    fn pack_row(self, row: usize, width: usize, packed: &mut Vec<f32>) {
+        let values = &self.values[row * self.stride..][..self.columns];
+        let (lines, rest) = values.as_chunks::<LINE>();
+        for line in lines {
+            packed.extend_from_slice(line);
+        }
+        packed.extend_from_slice(rest);
+        packed.resize(packed.len() + width - self.columns, 0.0);
     }
 
     /// Reads 16 elements (a cache line) of each stored row at a time and turns them in a buffer that stays in the
     /// first-level cache.
     #[inline(always)]
     fn pack_transposed(self, width: usize, packed: &mut Vec<f32>) {
-        const LINE: usize = 16;
         const WIDEST: usize = 64;
         assert!(width <= WIDEST, "panel of {width} columns");
         let mut buffer = [0.0; LINE * WIDEST];
@@ -81,12 +94,11 @@ impl<'a> View<'a> {
             for (group, column) in (0..self.rows).step_by(8).enumerate() {
                 let count = 8.min(self.rows - column);
                 let at = |row: usize| &self.values[(column + row) * self.stride + first..];
-                if count == 8 && line == LINE && width >= (group + 1) * 8 {
-                    turn(
-                        std::array::from_fn(|row| at(row).first_chunk().unwrap_or(&[0.0; LINE])),
-                        width,
-                        &mut buffer[column..],
-                    );
+                let fits = line == LINE && width >= group * 8 + count;
+                if count == 8 && fits {
+                    turn::<8>(std::array::from_fn(|row| whole(at(row))), width, &mut buffer[column..]);
+                } else if count == 6 && fits {
+                    turn::<6>(std::array::from_fn(|row| whole(at(row))), width, &mut buffer[column..]);
                 } else {
                     for row in 0..count {
                         for (depth, value) in at(row)[..line].iter().enumerate() {
@@ -100,11 +112,17 @@ impl<'a> View<'a> {
     }
 }
 
-/// Writes the 16 × 8 transpose of `rows`, the rows `width` apart.
+/// The first line of some values; there must be one.
 #[inline(always)]
-fn turn(rows: [&[f32; 16]; 8], width: usize, out: &mut [f32]) {
-    for (depth, out) in out.chunks_mut(width).take(16).enumerate() {
-        if let Some(out) = out.first_chunk_mut::<8>() {
+fn whole(values: &[f32]) -> &[f32; LINE] {
+    values.first_chunk().unwrap_or(&[0.0; LINE])
+}
+
+/// Writes the transpose of `ROWS` lines, its rows `width` apart.
+#[inline(always)]
+fn turn<const ROWS: usize>(rows: [&[f32; LINE]; ROWS], width: usize, out: &mut [f32]) {
+    for (depth, out) in out.chunks_mut(width).take(LINE).enumerate() {
+        if let Some(out) = out.first_chunk_mut::<ROWS>() {
             for (value, row) in out.iter_mut().zip(rows) {
                 *value = row[depth];
             }
