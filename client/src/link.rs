@@ -39,7 +39,7 @@ pub trait Link {
     /// What can go wrong.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// The next work for some of this session's participants; none when the run is over.
+    /// The next work for some of the session's participants; none when the run is over.
     ///
     /// # Errors
     /// The server cannot be reached, or what it sent makes no sense.
