@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use fedlora_adapter::{PeftOptions, Seed};
 use fedlora_learner::{Dataset, Device, Model, Pretraining, Vit, VitConfig};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     SimulationError,
@@ -65,8 +66,16 @@ pub fn material(config: &Config, device: &Device) -> Result<Material, Simulation
     Ok(Material { model, train: Arc::new(train), test: Arc::new(test), given: Some(clients), peft })
 }
 
+/// The pretrained model; a bar shows the passes, silent when standard error is not a terminal.
 fn pretrained(digits: &Dataset, device: &Device) -> Result<Vit, SimulationError> {
-    Ok(Vit::pretrain(&architecture(), digits, &PRETRAINING, PRETRAINING_SEED, device, |_| {})?)
+    let bar = ProgressBar::new(PRETRAINING.epochs.into());
+    // An invalid template would be a mistake in this line; the plain style still shows progress.
+    let style = ProgressStyle::with_template("pretraining the base  {bar:24} pass {pos}/{len}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
+    let watch = |pass: u32| bar.set_position(pass.into());
+    let model = Vit::pretrain(&architecture(), digits, &PRETRAINING, PRETRAINING_SEED, device, watch)?;
+    bar.finish_and_clear();
+    Ok(model)
 }
 
 fn architecture() -> VitConfig {
