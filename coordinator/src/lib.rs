@@ -4,10 +4,13 @@
 //! finishes. Both are plain values that take an event and the time and answer with effects, so that the simulator, a
 //! server and a test drive the very same code.
 
+mod api;
+pub mod config;
 mod round;
 mod run;
 mod time;
 
+pub use api::{CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, UpdateMeta};
 pub use round::{FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Tally, Verdict};
 pub use run::{Run, RunEffect, RunError, RunEvent, RunSettings, RunStatus};
 pub use time::Timestamp;

@@ -23,6 +23,23 @@ pub struct RunSettings {
     pub participation: Participation,
 }
 
+impl RunSettings {
+    /// Checks that a round can succeed.
+    ///
+    /// # Errors
+    /// Settings under which none can.
+    pub fn validate(&self) -> Result<(), RunError> {
+        let (invited, needed) = (self.clients_per_round, self.participation.min_results);
+        if invited == 0 {
+            return Err(RunError::NobodyInvited);
+        }
+        if needed > invited {
+            return Err(RunError::Unreachable { min_results: needed, clients_per_round: invited });
+        }
+        Ok(())
+    }
+}
+
 /// Settings that can never make a round.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -110,13 +127,7 @@ impl Run {
     /// # Errors
     /// Settings under which no round can succeed.
     pub fn new(settings: RunSettings, done: RoundId) -> Result<Self, RunError> {
-        let (invited, needed) = (settings.clients_per_round, settings.participation.min_results);
-        if invited == 0 {
-            return Err(RunError::NobodyInvited);
-        }
-        if needed > invited {
-            return Err(RunError::Unreachable { min_results: needed, clients_per_round: invited });
-        }
+        settings.validate()?;
         let clients = BTreeSet::new();
         let status = RunStatus::Pending;
         Ok(Self { settings, clients, done, round: None, status, started: false, paused: false, stopping: false })

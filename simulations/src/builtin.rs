@@ -3,12 +3,13 @@
 use std::{path::Path, sync::Arc};
 
 use fedlora_adapter::{PeftOptions, Seed};
+use fedlora_coordinator::config::ConfigError;
 use fedlora_learner::{Dataset, Device, Model, Pretraining, Vit, VitConfig};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     SimulationError,
-    config::{self, Config, ConfigError},
+    config::{self, Config},
     digits::{PRETRAINING_SEED, Quickstart, SIDE, quickstart_data},
     experiment::Material,
 };
@@ -55,14 +56,14 @@ pub fn material(config: &Config, device: &Device) -> Result<Material, Simulation
             format!("must be {MODEL} exactly when data.path is {DATA}: it reads those images and nothing else");
         return Err(ConfigError::invalid("model.path", reason).into());
     }
-    let data = quickstart_data(Seed(config.seed))?;
+    let data = quickstart_data(Seed(config.run.seed))?;
     let model: Arc<dyn Model> = if config.model.random_weights {
-        Arc::new(Vit::random(&architecture(), Seed(config.seed), device)?)
+        Arc::new(Vit::random(&architecture(), Seed(config.run.seed), device)?)
     } else {
         Arc::new(pretrained(&data.pretrain, device)?)
     };
     let Quickstart { train, test, clients, .. } = data;
-    let peft = PeftOptions { base_model: MODEL.to_owned(), task_type: None, dropout: config.lora.lora_dropout };
+    let peft = PeftOptions { base_model: MODEL.to_owned(), task_type: None, dropout: config.run.lora.lora_dropout };
     Ok(Material { model, train: Arc::new(train), test: Arc::new(test), given: Some(clients), peft })
 }
 

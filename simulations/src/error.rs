@@ -5,12 +5,12 @@ use std::{io, path::PathBuf};
 use fedlora_adapter::AdapterError;
 use fedlora_aggregation::AggregationError;
 use fedlora_client::SessionError;
-use fedlora_coordinator::RunError;
+use fedlora_coordinator::{RunError, config::ConfigError};
 use fedlora_learner::{DataError, LearnerError};
 
 use crate::{
-    config::ConfigError, files::FileError, partition::PartitionError, record::RecordError, report::ReportError,
-    server::ServerError, states::StateError, world::WorldError,
+    files::FileError, partition::PartitionError, record::RecordError, report::ReportError, server::ServerError,
+    states::StateError, world::WorldError,
 };
 
 /// Everything that can end a simulation.

@@ -10,12 +10,7 @@ use fedlora_learner::{
     Dataset, Device, LoadedText, Model, Pooling, load_pretrained, random_pretrained, target_modules,
 };
 
-use crate::{
-    builtin,
-    config::{Config, ConfigError},
-    error::SimulationError,
-    partition,
-};
+use crate::{builtin, config::Config, error::SimulationError, partition};
 
 /// A base model and the examples that runs train and test on.
 #[derive(Debug, Clone)]
@@ -52,18 +47,18 @@ impl Material {
             return builtin::material(config, device);
         }
         let (model, tokenizer) = if config.model.random_weights {
-            random_pretrained(directory, pooling, Seed(config.seed), device)?
+            random_pretrained(directory, pooling, Seed(config.run.seed), device)?
         } else {
             load_pretrained(directory, pooling, device)?
         };
-        let text = LoadedText::load(&config.data.source, Seed(config.seed))?;
+        let text = LoadedText::load(&config.data.source, Seed(config.run.seed))?;
         let given = text.clients().map(<[Vec<u32>]>::to_vec);
         let (train, test) = text.tokenize(&tokenizer, config.data.source.max_length)?;
         let task_type = if pooling == Pooling::Pooler { "SEQ_CLS" } else { "FEATURE_EXTRACTION" };
         let peft = PeftOptions {
             base_model: directory.display().to_string(),
             task_type: Some(task_type.to_owned()),
-            dropout: config.lora.lora_dropout,
+            dropout: config.run.lora.lora_dropout,
         };
         Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft })
     }
@@ -73,7 +68,7 @@ impl Material {
     /// # Errors
     /// A partition that cannot be made as asked; a client without a row.
     pub fn clients(&self, config: &Config) -> Result<Clients, SimulationError> {
-        let seed = Seed(config.seed);
+        let seed = Seed(config.run.seed);
         let settings = &config.data.partition;
         let parts = partition::partition(settings, &self.train, self.given.as_deref(), seed)?;
         let mut clients = Clients { train: BTreeMap::new(), own_tests: BTreeMap::new() };
@@ -103,19 +98,8 @@ impl Material {
     /// # Errors
     /// A method that cannot serve the adapter; target modules that match nothing.
     pub fn spec(&self, config: &Config) -> Result<Arc<AdapterSpec>, SimulationError> {
-        let (lora, method) = (&config.lora, config.method()?);
-        let modules = target_modules(&*self.model, &lora.target_modules)?;
-        let spec = AdapterSpec {
-            kind: config.adapter_kind()?,
-            rank: lora.r,
-            alpha: lora.lora_alpha,
-            use_rslora: method.use_rslora.unwrap_or(lora.use_rslora),
-            projection_seed: config.seed,
-            modules,
-            head: self.model.head_spec(self.train.label_names().len()),
-        };
-        spec.validate().map_err(|error| ConfigError::invalid("lora", error.to_string()))?;
-        Ok(Arc::new(spec))
+        let modules = target_modules(&*self.model, &config.run.lora.target_modules)?;
+        Ok(config.run.spec(modules, self.model.head_spec(self.train.label_names().len()))?)
     }
 
     /// The adapter before the first round, common to all clients.

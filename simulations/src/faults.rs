@@ -6,7 +6,7 @@ use fedlora_adapter::{AdapterUpdate, ClientId, Purpose, RoundId, Seed, Tensor};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
+use fedlora_coordinator::config::ConfigError;
 
 /// Rates are chances per client and round, in [0, 1].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -7,11 +7,11 @@ use std::{
 
 use fedlora_adapter::{ClientId, PeftOptions, RoundId, Seed, write_peft};
 use fedlora_client::{KeptStore, Participant, Session};
-use fedlora_coordinator::{Participation, Run, RunSettings, RunStatus};
+use fedlora_coordinator::{Run, RunStatus};
 use fedlora_learner::{EvaluationPlan, LearnerError, LocalTrainer};
 
 use crate::{
-    config::{self, Config, ConfigError},
+    config::{self, Config},
     error::SimulationError,
     evaluation::Evaluator,
     experiment::{Clients, Material},
@@ -70,15 +70,14 @@ fn prepare(
     observer: Box<dyn Observer>,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<World, SimulationError> {
-    let strategy = config.strategy()?;
+    let strategy = config.run.strategy()?;
     let spec = material.spec(config)?;
-    let init = config.method()?.init.unwrap_or(config.lora.init_lora_weights);
-    let initial = material.initial(&spec, init, config.seed)?;
+    let initial = material.initial(&spec, config.run.init()?, config.run.seed)?;
     let directory = &output.directory;
     let states = States::new(Arc::clone(&spec), Some(directory.join("clients")), config.spill);
     let (text, every, peft) = (config::to_toml(config)?, config.checkpoint_every, material.peft.clone());
     let ids: Vec<ClientId> = clients.train.keys().copied().collect();
-    let settings = run_settings(config, ids.len())?;
+    let settings = config.run.settings(ids.len())?;
     let evaluator = evaluator(config, material, clients)?;
     // Last, so that nothing is written for a run that cannot start.
     let (recorder, done, global, rounds) = if output.resume {
@@ -90,12 +89,12 @@ fn prepare(
     let run = Run::new(settings, done)?;
     let server = Server::new(ServerParts {
         strategy,
-        weighting: config.weighting,
+        weighting: config.run.weighting,
         global,
-        run: config.name.clone(),
-        seed: config.seed,
-        num_rounds: config.num_rounds,
-        local: config.local()?,
+        run: config.run.name.clone(),
+        seed: config.run.seed,
+        num_rounds: config.run.num_rounds,
+        local: config.run.local()?,
         evaluate_every: config.evaluate_every,
         evaluator: Some(evaluator),
         states,
@@ -104,37 +103,12 @@ fn prepare(
         rounds,
     });
     let settings = WorldSettings {
-        seed: Seed(config.seed),
+        seed: Seed(config.run.seed),
         faults: config.faults,
         clients: ids,
-        needed: config.min_available_clients,
+        needed: config.run.min_available_clients,
     };
     Ok(World::start(run, server, settings, Arc::clone(interrupted))?)
-}
-
-/// What the coordinator needs to know, checked against the number of clients that there are.
-fn run_settings(config: &Config, clients: usize) -> Result<RunSettings, SimulationError> {
-    if config.min_available_clients > clients {
-        let reason = format!("is {}, but there are {clients} clients", config.min_available_clients);
-        return Err(ConfigError::invalid("min-available-clients", reason).into());
-    }
-    let clients_per_round = config.cohort(clients);
-    let deadline_ms = if config.round_deadline_ms == 0 { u64::MAX } else { config.round_deadline_ms };
-    let settings = RunSettings {
-        num_rounds: config.num_rounds,
-        seed: config.seed,
-        clients_per_round,
-        min_available_clients: config.min_available_clients,
-        participation: Participation {
-            min_results: config.min_results,
-            target_results: clients_per_round,
-            grace_ms: 0,
-            deadline_ms,
-        },
-    };
-    // The run itself can only be made once it is known where it goes on.
-    Run::new(settings.clone(), RoundId(0))?;
-    Ok(settings)
 }
 
 /// Evaluates personal models of clients that are spread evenly over all.

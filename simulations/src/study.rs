@@ -10,9 +10,10 @@ use std::{
 };
 
 use fedlora_aggregation::Method;
+use fedlora_coordinator::config::{ConfigError, MethodConfig};
 
 use crate::{
-    config::{self, Config, ConfigError, MethodConfig},
+    config::{self, Config},
     error::SimulationError,
     experiment::{Clients, Material},
     observer::Observer,
@@ -48,10 +49,10 @@ pub fn methods(config: &Config, names: &[String]) -> Result<Vec<Row>, Simulation
         }
         let mut config = config.clone();
         let method = if name == CENTRALISED { "fedavg" } else { Method::find(name)?.name };
-        if config.method.name != method {
-            config.method = MethodConfig { name: method.to_owned(), parameters: toml::Table::new() };
+        if config.run.method.name != method {
+            config.run.method = MethodConfig { name: method.to_owned(), parameters: toml::Table::new() };
         }
-        name.clone_into(&mut config.name);
+        name.clone_into(&mut config.run.name);
         // Now, rather than after the rows before it have run.
         config.validate()?;
         rows.push(Row { name: name.to_owned(), config });
@@ -76,12 +77,13 @@ pub fn grid(config: &Config, grids: &[String]) -> Result<Vec<Row>, SimulationErr
         };
         combinations = combinations.iter().flat_map(extend).collect();
     }
-    let table: toml::Table = toml::Table::try_from(config).map_err(|error| ConfigError::Value(error.to_string()))?;
+    let table = config::to_table(config)?;
     combinations
         .into_iter()
         .map(|sets| {
-            let name = if sets.is_empty() { config.name.clone() } else { sets.join(" ") };
-            let config = Config { name: name.clone(), ..config::parse(table.clone(), &sets)? };
+            let name = if sets.is_empty() { config.run.name.clone() } else { sets.join(" ") };
+            let mut config = config::parse(table.clone(), &sets)?;
+            config.run.name.clone_from(&name);
             Ok(Row { name, config })
         })
         .collect()
@@ -115,7 +117,8 @@ pub fn play(
     'seeds: for &seed in seeds {
         let mut loaded: Option<Loaded> = None;
         for (index, row) in rows.iter().enumerate() {
-            let config = Config { seed, ..row.config.clone() };
+            let mut config = row.config.clone();
+            config.run.seed = seed;
             let directory = output.directory.join(directory_name(&row.name)).join(format!("seed-{seed}"));
             let place = Output { directory, resume: output.resume };
             let record = if let Some(record) = finished(&place)? {
@@ -172,7 +175,7 @@ fn finished(output: &Output) -> Result<Option<RunRecord>, SimulationError> {
 
 /// Whether two configurations read the same model and examples and divide them alike.
 fn same_material(a: &Config, b: &Config) -> bool {
-    (a.seed, &a.model, &a.data) == (b.seed, &b.model, &b.data)
+    (a.run.seed, &a.model, &a.data) == (b.run.seed, &b.model, &b.data)
 }
 
 /// A row's name as a directory: anything but letters, digits, dots, dashes and equals signs becomes a dash.
@@ -216,8 +219,8 @@ mod tests {
         let rows = methods(&config(), &["fedavg", "lora-fair"].map(str::to_owned)).expect("known methods");
         let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names, ["local-only", "centralised", "fedavg", "lora-fair"]);
-        assert!(rows[2].config.method.parameters.is_empty());
-        assert_eq!(rows[3].config.method.parameters, config().method.parameters);
+        assert!(rows[2].config.run.method.parameters.is_empty());
+        assert_eq!(rows[3].config.run.method.parameters, config().method.parameters);
     }
 
     #[test]
@@ -225,7 +228,7 @@ mod tests {
         let rows = grid(&config(), &["lora.r=2,4", "learning-rate=0.1,0.2"].map(str::to_owned)).expect("valid");
         let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names[1], "lora.r=2 learning-rate=0.2");
-        assert_eq!((rows.len(), rows[3].config.lora.r), (4, 4));
+        assert_eq!((rows.len(), rows[3].config.run.lora.r), (4, 4));
     }
 
     #[test]

@@ -22,9 +22,9 @@ pub fn summarise(config: &Config, server: &Server, status: RunStatus) -> Summary
     let evaluated = rounds.iter().rev().find(|metrics| metrics.evaluations != Evaluations::default());
     Summary {
         schema_version: SCHEMA_VERSION,
-        name: config.name.clone(),
-        method: config.method.name.clone(),
-        seed: config.seed,
+        name: config.run.name.clone(),
+        method: config.run.method.name.clone(),
+        seed: config.run.seed,
         status: self::status(status).to_owned(),
         rounds: rounds.last().map_or(0, |metrics| metrics.round),
         accuracy: SummaryAccuracy {

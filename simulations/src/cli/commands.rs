@@ -56,12 +56,12 @@ pub(super) fn run(cli: Cli) -> Result<Answer, SimulationError> {
 
 fn load(args: &ConfigArgs) -> Result<Config, SimulationError> {
     let mut config = config::load(&args.config, &args.set)?;
-    config.seed = args.seed.unwrap_or(config.seed);
+    config.run.seed = args.seed.unwrap_or(config.run.seed);
     Ok(config)
 }
 
 fn output(args: &OutArgs, config: &Config) -> Output {
-    let directory = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&config.name));
+    let directory = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&config.run.name));
     Output { directory, resume: args.resume }
 }
 
@@ -96,7 +96,7 @@ fn run_one(args: &RunArgs) -> Result<Answer, SimulationError> {
     let output = output(&args.out, &config);
     let (material, clients) = material(&config, args.out.device)?;
     let interrupted = interrupt();
-    let record = runner::run(&config, &material, &clients, &output, bar(&config.name), &interrupted)?;
+    let record = runner::run(&config, &material, &clients, &output, bar(&config.run.name), &interrupted)?;
     let mut answer = finished_run(&record, &output.directory);
     if !runner::completed(&record.summary) {
         let _ = writeln!(answer.text, "stopped   go on with the same command and --resume");
@@ -121,7 +121,7 @@ fn sweep(args: &SweepArgs) -> Result<Answer, SimulationError> {
 }
 
 fn play(rows: &[study::Row], config: &Config, seeds: &[u64], out: &OutArgs) -> Result<Answer, SimulationError> {
-    let seeds = if seeds.is_empty() { vec![config.seed] } else { seeds.to_vec() };
+    let seeds = if seeds.is_empty() { vec![config.run.seed] } else { seeds.to_vec() };
     let output = output(out, config);
     let interrupted = interrupt();
     let load = |config: &Config| material(config, out.device);

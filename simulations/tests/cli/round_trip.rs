@@ -15,9 +15,9 @@ fn exported(place: &Place, name: &str) -> Adapter {
     let config = config::load(&place.path("run/config.toml"), &[data]).expect("the run's configuration is valid");
     let material = Material::load(&config, &device("cpu").expect("a processor")).expect("the run's material is there");
     let spec = material.spec(&config).expect("the run had a specification");
-    let init = config.method().expect("known").init.unwrap_or(config.lora.init_lora_weights);
+    let init = config.run.method().expect("known").init.unwrap_or(config.run.lora.init_lora_weights);
     // A seed that is not the run's: what the files lack would come from here and change the digest.
-    let other = material.initial(&spec, init, config.seed + 1).expect("an adapter can be initialised");
+    let other = material.initial(&spec, init, config.run.seed + 1).expect("an adapter can be initialised");
     read_peft(&place.path("run/adapters").join(name), &spec, &other).expect("the export is an adapter")
 }
 
