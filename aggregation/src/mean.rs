@@ -13,8 +13,8 @@ use rayon::prelude::*;
 
 use crate::AggregationError;
 
-/// Elements per block: reads of 128 KiB from a file, which are a tenth faster than reads of 64 KiB although accumulators
-/// and values together are a little more than a second-level cache of 512 KiB.
+/// Elements per block: reads of 128 KiB from a file, each worth its system call. Accumulators and values together are a
+/// little more than a second-level cache of 512 KiB.
 const BLOCK: usize = 32 * 1024;
 /// Clients per pass over the accumulators.
 const GROUP: usize = 4;

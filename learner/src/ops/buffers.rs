@@ -1,7 +1,7 @@
 //! Memory of large intermediate results, kept for the next ones.
 //!
 //! A training step makes and drops the same tens of large tensors every time. Memory fresh from the system is cleared
-//! twice, page by page by the kernel and as a vector of zeros here, before an operation overwrites it: a tenth of a step.
+//! twice, page by page by the kernel and as a vector of zeros here, before an operation overwrites it.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -13,8 +13,7 @@ use super::storage::extents;
 /// Elements from which on a buffer is kept; the allocator is quick with smaller ones.
 const SMALLEST: usize = 16 * 1024;
 
-/// Elements kept at most, 512 MiB: what is in use at the height of a step of 32 sequences of 64 tokens through MiniLM
-/// is 300 MiB.
+/// Elements kept at most, 512 MiB: a bound on what the process holds on to, not a measured need.
 const KEPT: usize = 128 * 1024 * 1024;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool::new());

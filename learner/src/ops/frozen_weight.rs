@@ -10,8 +10,8 @@ use super::storage::{dense, extents};
 
 /// A weight `[d_out, d_in]` that nobody changes.
 ///
-/// Clones share one packed form for each direction, made when it is first asked for: packing in every operation of every
-/// step would cost a tenth of an epoch of short texts. The price is memory, once a model: as much as the weight for the
+/// Clones share one packed form for each direction, made when it is first asked for, so that no step packs it
+/// again. The price is memory, once a model: as much as the weight for the
 /// forward pass, and as much again for the backward one where there is one.
 #[derive(Debug, Clone)]
 pub struct FrozenWeight {
