@@ -224,16 +224,18 @@ impl Engine {
         self.is_broken
     }
 
-    /// When to call with [`Command::Tick`] at the latest, by the clock that `now` comes from; `None` for never.
+    /// How long the engine can be left alone, in milliseconds: then it wants a [`Command::Tick`]. `None` for as long as
+    /// nothing else happens.
     #[must_use]
-    pub fn wake_at(&self) -> Option<Timestamp> {
+    pub fn wait_ms(&mut self, now: Timestamp) -> Option<u64> {
+        let now = self.time.observe(now);
         if self.is_broken {
-            return Some(self.time.outside(self.time.last() + RETRY_MS));
+            return Some(RETRY_MS);
         }
         let round = self.live.as_ref().and_then(|live| live.run.round()?.wake_at());
         let retry = self.retry.filter(|retry| retry.is_due).map(|retry| retry.at);
         let first = round.into_iter().chain(retry).chain(self.sessions.first_grace_end()).min();
-        first.map(|time| self.time.outside(time))
+        first.map(|time| time.0.saturating_sub(now.0))
     }
 
     /// What everybody may know; as durable as the last commit.

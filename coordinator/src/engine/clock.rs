@@ -66,15 +66,6 @@ impl SteadyTime {
     pub(crate) fn at_least(&mut self, time: Timestamp) {
         self.last = self.last.max(time);
     }
-
-    pub(crate) fn last(&self) -> Timestamp {
-        self.last
-    }
-
-    /// The reading of the clock at a time.
-    pub(crate) fn outside(&self, time: Timestamp) -> Timestamp {
-        Timestamp(time.0.saturating_sub(self.ahead_ms))
-    }
 }
 
 #[cfg(test)]
@@ -86,7 +77,6 @@ mod tests {
         let mut time = SteadyTime::default();
         let seen: Vec<u64> = [100, 150, 20, 30, 25, 40].map(|clock| time.observe(Timestamp(clock)).0).to_vec();
         assert_eq!(seen, [100, 150, 150, 160, 160, 175]);
-        assert_eq!(time.outside(Timestamp(185)), Timestamp(50), "ten more by a clock that says 40");
     }
 
     #[test]

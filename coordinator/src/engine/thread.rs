@@ -93,19 +93,18 @@ impl Seat {
         // What the last process left undone.
         self.command(Command::Tick);
         loop {
-            let now = self.clock.now();
-            let sleep = self.engine.wake_at().map(|time| Duration::from_millis(time.0.saturating_sub(now.0)));
-            let sleep = sleep.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
-            match timeout(sleep, self.inbox.recv()).await {
+            let wait = self.engine.wait_ms(self.clock.now()).map_or(LONGEST_SLEEP, Duration::from_millis);
+            match timeout(wait.min(LONGEST_SLEEP), self.inbox.recv()).await {
                 Ok(None) => return,
                 Ok(Some(first)) => {
                     if self.serve(first).is_break() {
                         return;
                     }
                 }
+                Err(_) if self.engine.is_broken() => self.command(Command::Tick),
                 Err(_) => {}
             }
-            if self.engine.wake_at().is_some_and(|time| self.clock.now() >= time) {
+            if self.engine.wait_ms(self.clock.now()) == Some(0) {
                 self.command(Command::Tick);
             }
         }

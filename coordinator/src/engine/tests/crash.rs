@@ -226,7 +226,10 @@ impl Machine {
                 let acknowledged = |client: &u64| witness.receipts.contains_key(&(run, round_id, ClientId(*client)));
                 let lost: Vec<u64> =
                     (0..CLIENTS).filter(|client| acknowledged(client) && !clients.contains(client)).collect();
-                assert_eq!(lost, [], "{run}, {round_id}: acknowledged and not counted; counted {clients:?}");
+                assert!(
+                    lost.is_empty(),
+                    "{run}, {round_id}: {lost:?} acknowledged and not counted, {clients:?} counted"
+                );
                 let detail = engine.round_detail(Some(run), Some(round_id)).expect("known");
                 let frozen = detail.clients.iter().filter(|client| client.state == "accepted");
                 assert!(frozen.map(|client| client.client_id).eq(clients), "the frozen list is what counts");

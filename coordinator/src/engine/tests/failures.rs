@@ -98,8 +98,9 @@ fn a_full_disk_while_a_round_is_published_publishes_it_later() {
     assert!(matches!(rig.tell(Command::Step(outcome)), Err(EngineError::Storage(_))));
     rig.pushed.clear();
     is_full.store(false, Ordering::SeqCst);
-    let wake = rig.engine.wake_at().expect("the engine wants to try again").0;
-    rig.advance(wake - rig.now);
+    let wait = rig.engine.wait_ms(Timestamp(rig.now)).expect("the engine wants to try again");
+    rig.now += wait;
+    rig.tell(Command::Tick).expect("room");
     rig.step();
     assert_eq!(rig.counted(RunId(1), 1), [0, 1, 2].into());
     assert!(rig.heard(1).iter().any(|push| matches!(push, crate::Push::Task(round) if round.plan.round.0 == 2)));

@@ -165,6 +165,6 @@ impl Rig {
 fn an_empty_state_has_nothing_live() {
     let rig = Rig::new();
     let mut second = engine(&rig.store, &rig.blobs, 1);
-    assert!(second.view().run.is_none() && second.wake_at().is_none());
+    assert!(second.view().run.is_none() && second.wait_ms(Timestamp(1)).is_none());
     assert!(second.runs().expect("readable").is_empty());
 }

@@ -3,7 +3,7 @@
 use fedlora_adapter::{ClientId, RoundId};
 
 use super::support::{GRACE_MS, Rig, config, is_accepted};
-use crate::{Command, Control, Push, RunId, RunStatus};
+use crate::{Command, Control, Push, RunId, RunStatus, Timestamp};
 
 const KEYS: &str = "num-rounds = 2\nmin-available-clients = 3";
 
@@ -99,7 +99,7 @@ fn a_second_session_ends_the_first_and_its_end_means_nothing() {
     assert_eq!(ended, [&Push::End("superseded")]);
     rig.tell(Command::Disconnect { client: ClientId(1), session: old }).expect("nothing to keep");
     assert_eq!(rig.engine.view().connected, 3);
-    assert!(rig.engine.wake_at().is_none(), "nobody is away");
+    assert!(rig.engine.wait_ms(Timestamp(rig.now)).is_none(), "nobody is away");
 }
 
 #[test]

@@ -159,7 +159,7 @@ impl Rig {
     /// Time passes, and the engine is woken if it asked for it.
     pub(super) fn advance(&mut self, ms: u64) {
         self.now += ms;
-        if self.engine.wake_at().is_some_and(|time| time.0 <= self.now) {
+        if self.engine.wait_ms(Timestamp(self.now)) == Some(0) {
             self.tell(Command::Tick).expect("kept");
         }
     }

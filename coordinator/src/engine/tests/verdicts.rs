@@ -1,9 +1,10 @@
 //! Verdicts: what counts, what does not, and that the answer stays the same.
 
 use fedlora_adapter::{Digest, RoundId};
+use fedlora_aggregation::Weighting;
 
-use super::support::{Rig, is_accepted, upload};
-use crate::{Answer, Command, EngineError, ReasonCode, RunId, UpdateMeta, Verdict};
+use super::support::{Rig, config, is_accepted, upload};
+use crate::{Answer, Command, EngineError, ReasonCode, RunId, UpdateMeta, Verdict, config::RunConfig};
 
 const KEYS: &str = "num-rounds = 3\nmin-available-clients = 3";
 
@@ -65,12 +66,15 @@ fn other_rounds_runs_and_strangers_do_not_count() {
 
 #[test]
 fn an_update_for_another_adapter_or_base_or_without_weight_is_rejected_and_a_right_one_may_follow() {
-    let mut rig = Rig::running(&format!("{KEYS}\nweighting = 'examples'").replace("weighting = 'uniform'\n", ""), 3);
+    let mut rig = Rig::new();
+    rig.start(RunConfig { weighting: Weighting::Examples, ..config(KEYS) });
+    (0..3).for_each(|client| rig.connect(client));
     let right = rig.update(0);
     for (wrong, expected) in [
         (UpdateMeta { spec: Digest::of(b"other"), ..right }, ReasonCode::WrongSpec),
         (UpdateMeta { base: Digest::of(b"other"), ..right }, ReasonCode::WrongBase),
         (UpdateMeta { train_loss: f64::NAN, ..right }, ReasonCode::BadMeta),
+        (UpdateMeta { examples: 0, ..right }, ReasonCode::BadMeta),
     ] {
         assert_eq!(code(&mut rig, wrong), (Verdict::Rejected, Some(expected)));
     }
