@@ -25,7 +25,7 @@ const SPOOL: &str = "spool";
 /// The files of one state directory. Clones are handles to the same files.
 #[derive(Debug, Clone)]
 pub struct Blobs {
-    blobs: PathBuf,
+    complete: PathBuf,
     spool: PathBuf,
     files: Arc<dyn Files>,
 }
@@ -41,18 +41,18 @@ impl Blobs {
 
     /// Over any file system.
     pub(crate) fn over(state: &Path, files: Arc<dyn Files>) -> Result<Self, StoreError> {
-        let (blobs, spool) = (state.join(BLOBS), state.join(SPOOL));
-        for folder in [&blobs, &spool] {
+        let (complete, spool) = (state.join(BLOBS), state.join(SPOOL));
+        for folder in [&complete, &spool] {
             files.create_folder(folder).map_err(StoreError::io(folder))?;
         }
         files.sync_folder(state).map_err(StoreError::io(state))?;
-        Ok(Self { blobs, spool, files })
+        Ok(Self { complete, spool, files })
     }
 
     /// Where the content of this BLAKE3 digest lies, whether or not it is there.
     #[must_use]
     pub fn path(&self, digest: Digest) -> PathBuf {
-        self.blobs.join(digest.to_hex())
+        self.complete.join(digest.to_hex())
     }
 
     /// Whether the content is there, as a whole.
@@ -84,7 +84,7 @@ impl Blobs {
         self.files.sync(spooled).map_err(StoreError::io(spooled))?;
         let path = self.path(digest);
         self.files.rename(spooled, &path).map_err(StoreError::io(&path))?;
-        self.files.sync_folder(&self.blobs).map_err(StoreError::io(&self.blobs))
+        self.files.sync_folder(&self.complete).map_err(StoreError::io(&self.complete))
     }
 
     /// Writes a content and returns its digest. Durable on return.
@@ -124,7 +124,7 @@ impl Blobs {
         let names: BTreeSet<PathBuf> = named.iter().map(|digest| self.path(*digest)).collect();
         let is_awaited = |path: &Path| client_of(path).is_some_and(|client| awaited.contains(&client));
         let list = |folder| self.files.list(folder).map_err(StoreError::io(folder));
-        let blobs = list(&self.blobs)?.into_iter().filter(|path| !names.contains(path));
+        let blobs = list(&self.complete)?.into_iter().filter(|path| !names.contains(path));
         let spooled = list(&self.spool)?.into_iter().filter(|path| !is_awaited(path));
         let orphans: Vec<PathBuf> = blobs.chain(spooled).collect();
         for path in &orphans {

@@ -22,6 +22,7 @@ mod plan;
 mod recover;
 mod runs;
 mod sessions;
+mod steps;
 mod thread;
 mod updates;
 mod views;
@@ -31,7 +32,7 @@ mod tests;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use fedlora_adapter::{Adapter, ClientId, Digest, RoundId};
+use fedlora_adapter::{Adapter, ClientId, Digest};
 
 pub use clock::{Clock, SystemClock};
 pub use command::{Answer, Command, Control, Output};
@@ -41,18 +42,15 @@ pub(crate) use kind::EventKind;
 pub use thread::{EngineThread, start};
 
 use crate::{
-    Blobs, CurrentRound, CurrentRun, DiskStore, RoundStore, RunEvent, RunId, RunStatus, StepOutcome, StepTask,
-    StoreError, Timestamp,
+    Blobs, CurrentRound, CurrentRun, DiskStore, RoundStore, RunEvent, RunId, RunStatus, StepTask, StoreError,
+    Timestamp,
     store::{LogEntry, Records},
 };
 use clock::SteadyTime;
 use live::{Headline, Live};
 use sessions::Sessions;
+use steps::{RETRY_MS, Retry};
 
-/// How long to wait before the first new attempt at a server step or at reading the state back; it doubles.
-const RETRY_MS: u64 = 1_000;
-/// Longest wait between attempts.
-const LONGEST_RETRY_MS: u64 = 60_000;
 /// Name of the database in the state directory.
 const DATABASE: &str = "coordinator.redb";
 
@@ -104,15 +102,6 @@ pub struct Engine {
     /// Whether the state must be read back before anything else.
     is_broken: bool,
     changes: u64,
-}
-
-/// A server step that failed for a reason that may pass.
-#[derive(Debug, Clone, Copy)]
-struct Retry {
-    round: RoundId,
-    attempts: u32,
-    at: Timestamp,
-    is_due: bool,
 }
 
 impl Engine {
@@ -177,7 +166,10 @@ impl Engine {
         let now = self.time.observe(now);
         match command {
             Command::Connect { client, examples } => self.connect(client, examples, now),
-            Command::Disconnect { client, session } => self.disconnect(client, session, now),
+            Command::Disconnect { client, session } => {
+                self.disconnect(client, session, now);
+                Ok(Answer::Done)
+            }
             Command::Progress { client, session, round, steps_done } => {
                 self.sessions.progress(client, session, round, steps_done);
                 Ok(Answer::Done)
@@ -305,70 +297,6 @@ impl Engine {
         self.or_lose(logged)
     }
 
-    /// The server step of a closed round.
-    fn step_task(&mut self) -> Result<Option<StepTask>, StoreError> {
-        let Some(live) = &self.live else { return Ok(None) };
-        let Some(round) = live.run.round().filter(|round| round.phase() == crate::Phase::Closed) else {
-            return Ok(None);
-        };
-        let mut updates = self.records.updates(live.id, round.id())?;
-        updates.retain(|update| round.accepted().get(&update.client) == Some(&update.blob));
-        if updates.len() != round.accepted().len() {
-            let (found, expected) = (updates.len(), round.accepted().len());
-            let text = format!("{} accepted {expected} updates, {found} are recorded", round.id());
-            return Err(StoreError::Contradiction(text));
-        }
-        Ok(Some(StepTask {
-            run: live.id,
-            round: round.id(),
-            strategy: Arc::clone(&live.strategy),
-            weighting: live.config.weighting,
-            global: Arc::clone(&live.global),
-            updates,
-            blobs: self.blobs.clone(),
-        }))
-    }
-
-    /// A server step is done, or could not be.
-    fn stepped(&mut self, outcome: StepOutcome, now: Timestamp) -> Result<Answer, EngineError> {
-        let is_due = |live: &&mut Live| {
-            let closed = live.run.round().filter(|round| round.phase() == crate::Phase::Closed);
-            live.id == outcome.run && closed.is_some_and(|round| round.id() == outcome.round)
-        };
-        let Some(live) = self.live.as_mut().filter(is_due) else { return Ok(Answer::Done) };
-        match outcome.result {
-            Ok(result) => {
-                let told = live.publish(&mut self.records, result, now);
-                let told = self.or_lose(told)?;
-                self.retry = None;
-                self.follow(&told)?;
-            }
-            Err(error) if error.is_transient() => self.retry_later(outcome.round, &error, now)?,
-            Err(error) => {
-                let reason = chain(&error);
-                live.failure = Some(format!("server step of {}: {reason}", outcome.round));
-                let event = RunEvent::Round(crate::RoundEvent::StepFailed);
-                let headline = Headline::new(EventKind::ServerStepFailed).detail(format!("reason={reason:?}"));
-                self.tell(event, headline, now)?;
-            }
-        }
-        Ok(Answer::Done)
-    }
-
-    /// The round stays closed; its updates are durable, and the same step gives the same adapter later.
-    fn retry_later(&mut self, round: RoundId, error: &crate::StepError, now: Timestamp) -> Result<(), EngineError> {
-        let attempts = self.retry.filter(|retry| retry.round == round).map_or(0, |retry| retry.attempts);
-        let wait_ms = (RETRY_MS << attempts.min(10)).min(LONGEST_RETRY_MS);
-        let reason = chain(error);
-        tracing::warn!(%round, attempts, wait_ms, reason, "server step failed, will be tried again");
-        self.retry = Some(Retry { round, attempts: attempts + 1, at: now + wait_ms, is_due: true });
-        let run = self.live.as_ref().map(|live| live.id).filter(|_| attempts == 0);
-        let Some(run) = run else { return Ok(()) };
-        let detail = format!("will-be-retried=true reason={reason:?}");
-        let kind = EventKind::ServerStepFailed;
-        self.log(LogEntry { time: now, run, round, client: None, kind, detail, input: None })
-    }
-
     fn tick(&mut self, now: Timestamp) -> Result<Answer, EngineError> {
         for client in self.sessions.take_expired(now) {
             self.leave(client, "disconnected", now)?;
@@ -382,19 +310,4 @@ impl Engine {
         }
         Ok(Answer::Done)
     }
-}
-
-/// An error with its sources, for records and operators.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(next) = source {
-        let more = next.to_string();
-        // Errors that are shown as their source say the same twice.
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = next.source();
-    }
-    text
 }

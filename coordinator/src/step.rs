@@ -113,16 +113,19 @@ impl StepTask {
         let total: f64 = self.updates.iter().map(weight).sum();
         let loss: f64 = self.updates.iter().map(|update| weight(update) * update.train_loss).sum();
         let aggregated = aggregate(&*self.strategy, self.round, &self.global, &weighted)?;
-        let file = encode_adapter(&aggregated.adapter).map_err(AggregationError::from)?;
+        let (adapter, residual) = (aggregated.adapter, aggregated.residual);
+        let measure = || rayon::join(|| adapter.digest(), || self.global.distance(&adapter));
+        let (file, (digest, update_norm)) = rayon::join(|| encode_adapter(&adapter), measure);
+        let file = file.map_err(AggregationError::from)?;
         Ok(StepResult {
-            update_norm: self.global.distance(&aggregated.adapter),
-            residual: aggregated.residual.filter(|residual| residual.is_finite()),
-            train_loss: Some(loss / total).filter(|loss| loss.is_finite()),
-            bytes_up: self.updates.iter().map(|update| update.size_bytes).sum(),
-            digest: aggregated.adapter.digest(),
-            adapter: Arc::new(aggregated.adapter),
+            adapter: Arc::new(adapter),
+            digest,
             blob: self.blobs.write(&file)?,
             blob_bytes: file.len() as u64,
+            update_norm,
+            residual: residual.filter(|residual| residual.is_finite()),
+            train_loss: Some(loss / total).filter(|loss| loss.is_finite()),
+            bytes_up: self.updates.iter().map(|update| update.size_bytes).sum(),
         })
     }
 }

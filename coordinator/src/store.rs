@@ -8,6 +8,7 @@ mod disk;
 mod error;
 mod memory;
 mod records;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +17,8 @@ use std::fmt::Debug;
 pub use disk::DiskStore;
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub(crate) use records::{
-    CheckpointRecord, LogEntry, Records, Rejection, RoundOutcome, RoundRecord, RunRecord, Snapshot,
-};
+pub(crate) use records::Records;
+pub(crate) use rows::{CheckpointRecord, LogEntry, Rejection, RoundOutcome, RoundRecord, RunRecord, Snapshot};
 
 /// The tables. Keys are made of big-endian numbers, so that their order is the order of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

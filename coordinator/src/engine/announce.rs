@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fedlora_adapter::ClientId;
 
 use super::{Engine, Output, live::Live, sessions::Session};
-use crate::{Phase, Push, RunId, RunStatus};
+use crate::{Push, RunId, RunStatus};
 
 impl Engine {
     pub(super) fn announce(&mut self) -> Vec<Output> {
@@ -56,9 +56,7 @@ fn news(client: ClientId, session: &mut Session, live: Option<&Live>, over: Opti
         }
         // It may come from before a restart of this process, still training for a round that is closed.
         None if is_open && is_new && pushes.iter().all(|push| !matches!(push, Push::RoundClosed(..))) => {
-            if !matches!(round.phase(), Phase::Collecting) {
-                pushes.push(Push::RoundClosed(live.id, round.id()));
-            }
+            pushes.push(Push::RoundClosed(live.id, round.id()));
         }
         _ => {}
     }

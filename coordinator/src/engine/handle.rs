@@ -21,7 +21,7 @@ const PUSHES: usize = 32;
 pub struct Handle {
     requests: mpsc::Sender<Request>,
     view: watch::Receiver<View>,
-    changes: watch::Sender<u64>,
+    changes: watch::Receiver<u64>,
     blobs: Blobs,
 }
 
@@ -29,7 +29,7 @@ impl Handle {
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         view: watch::Receiver<View>,
-        changes: watch::Sender<u64>,
+        changes: watch::Receiver<u64>,
         blobs: Blobs,
     ) -> Self {
         Self { requests, view, changes, blobs }
@@ -65,10 +65,10 @@ impl Handle {
         &self.blobs
     }
 
-    /// Changes whenever something durable did.
+    /// Changes whenever something durable did, and closes when the engine is gone.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+        self.changes.clone()
     }
 
     /// Opens a client's session and returns what is pushed to it. An older session of the same client ends.

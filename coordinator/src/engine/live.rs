@@ -1,5 +1,7 @@
 //! The run that is live: its state, its global adapter, and the records that every change of it leaves.
 
+mod log;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use fedlora_adapter::{Adapter, ClientId, Digest, LocalHyperparameters, RoundId, RoundPlan};
@@ -8,11 +10,14 @@ use fedlora_aggregation::Strategy;
 use super::{EngineError, EventKind, plan};
 use crate::{
     Blobs, CurrentRound, CurrentRun, FailureReason, Phase, Round, RoundEvent, Run, RunEffect, RunEvent, RunId,
-    RunStatus, StoreError, Timestamp, Verdict,
+    RunStatus, StoreError, Timestamp,
     config::RunConfig,
     step::StepResult,
-    store::{CheckpointRecord, LogEntry, Records, RoundOutcome, RoundRecord, RunRecord, Snapshot},
+    store::{CheckpointRecord, Records, RoundOutcome, RoundRecord, RunRecord, Snapshot},
 };
+
+use log::Log;
+pub(crate) use log::{Headline, Told};
 
 /// Events after which a snapshot is taken even if no round was published: reading them again must stay quick.
 const EVENTS_PER_SNAPSHOT: u64 = 1_000;
@@ -35,6 +40,8 @@ pub(crate) struct Live {
     pub(crate) declined: BTreeSet<ClientId>,
     /// Why the server step failed for good.
     pub(crate) failure: Option<String>,
+    /// Files that are published adapters, of this run or another.
+    published: BTreeSet<Digest>,
     local: LocalHyperparameters,
     spec: Digest,
     snapshot_event: u64,
@@ -47,45 +54,6 @@ pub(crate) struct OpenRound {
     pub(crate) record: RoundRecord,
 }
 
-/// The entry of the log that an event leaves whatever follows from it; none for one that changes nothing by itself.
-#[derive(Debug, Default)]
-pub(crate) struct Headline {
-    kind: Option<EventKind>,
-    client: Option<ClientId>,
-    detail: String,
-}
-
-impl Headline {
-    pub(crate) fn none() -> Self {
-        Self::default()
-    }
-
-    pub(crate) fn new(kind: EventKind) -> Self {
-        Self { kind: Some(kind), client: None, detail: String::new() }
-    }
-
-    pub(crate) fn client(self, client: ClientId) -> Self {
-        Self { client: Some(client), ..self }
-    }
-
-    pub(crate) fn detail(self, detail: String) -> Self {
-        Self { detail, ..self }
-    }
-}
-
-/// What came of telling a run something.
-#[derive(Debug, Default)]
-pub(crate) struct Told {
-    pub(crate) verdict: Option<Verdict>,
-    /// The list of clients is frozen: the server step is due.
-    pub(crate) has_closed: bool,
-    /// A round opened, closed or ended.
-    pub(crate) has_changed: bool,
-    pub(crate) finished: Option<RunStatus>,
-    /// Update files that nothing needs any more.
-    pub(crate) forget: Vec<Digest>,
-}
-
 impl Live {
     /// A run from its records.
     pub(crate) fn new(
@@ -94,6 +62,7 @@ impl Live {
         run: Run,
         checkpoint: CheckpointRecord,
         global: Adapter,
+        published: BTreeSet<Digest>,
     ) -> Result<Self, EngineError> {
         let config = plan::from_toml(&record.config)?;
         let spec = Arc::clone(global.spec());
@@ -117,6 +86,7 @@ impl Live {
             round: None,
             declined: BTreeSet::new(),
             failure: None,
+            published,
             spec: spec.digest(),
             snapshot_event: 0,
             record,
@@ -195,6 +165,7 @@ impl Live {
         self.checkpoint =
             CheckpointRecord { blob: result.blob, size_bytes: result.blob_bytes, adapter: result.digest, time: now };
         records.put_checkpoint(self.id, round, &self.checkpoint)?;
+        self.published.insert(result.blob);
         told.forget = self.spent_files(records, round)?;
         self.global = result.adapter;
         self.record.done = round;
@@ -345,8 +316,7 @@ impl Live {
     /// as with a single client, stays.
     fn spent_files(&self, records: &mut Records, round: RoundId) -> Result<Vec<Digest>, StoreError> {
         let updates = records.updates(self.id, round)?;
-        let kept: BTreeSet<Digest> = records.all_checkpoints()?.iter().map(|checkpoint| checkpoint.blob).collect();
-        Ok(updates.iter().map(|update| update.blob).filter(|blob| !kept.contains(blob)).collect())
+        Ok(updates.iter().map(|update| update.blob).filter(|blob| !self.published.contains(blob)).collect())
     }
 
     /// The global adapter of a checkpoint, checked.
@@ -362,21 +332,5 @@ impl Live {
             let path = blobs.path(checkpoint.blob);
             StoreError::Adapter { path, source: Box::new(source) }.into()
         })
-    }
-}
-
-/// Entries that belong to one event: the first of them carries it.
-struct Log<'a> {
-    records: &'a mut Records,
-    run: RunId,
-    round: RoundId,
-    now: Timestamp,
-    input: Option<RunEvent>,
-}
-
-impl Log<'_> {
-    fn add(&mut self, kind: EventKind, client: Option<ClientId>, detail: String) -> Result<(), StoreError> {
-        let input = self.input.take();
-        self.records.log(&LogEntry { time: self.now, run: self.run, round: self.round, client, kind, detail, input })
     }
 }

@@ -48,7 +48,7 @@ impl Engine {
         let checkpoint = self.records.checkpoint(id, run.done())?;
         let checkpoint = checkpoint.ok_or_else(|| missing(&format!("the checkpoint of {}", run.done())))?;
         let global = Live::adapter(&record, &checkpoint, &self.blobs)?;
-        let mut live = Live::new(id, record, run, checkpoint, global)?;
+        let mut live = Live::new(id, record, run, checkpoint, global, self.published()?)?;
         if let Some(round) = live.run.round() {
             let (number, phase) = (round.id(), round.phase());
             if matches!(phase, Phase::Aggregated(_) | Phase::Failed(_)) {
@@ -61,6 +61,11 @@ impl Engine {
         }
         tracing::info!(run = id.0, round = live.record.done.next().0, events = after, "run goes on");
         Ok(live)
+    }
+
+    /// Files that are published adapters.
+    pub(super) fn published(&mut self) -> Result<BTreeSet<Digest>, EngineError> {
+        Ok(self.records.all_checkpoints()?.into_iter().map(|checkpoint| checkpoint.blob).collect())
     }
 
     /// Brings clients and run together again: those with a session are in the pool, those without have the reconnect
@@ -91,14 +96,14 @@ impl Engine {
 
     /// Removes files that no record names: of transactions that never came about, and of uploads nobody waits for.
     pub(super) fn sweep(&mut self) -> Result<(), EngineError> {
-        let mut named: BTreeSet<Digest> = self.records.all_checkpoints()?.iter().map(|one| one.blob).collect();
+        let mut named = self.published()?;
         let mut awaited = BTreeSet::new();
         if let Some(live) = &self.live
             && let Some(round) = live.run.round()
         {
             let is_spent = matches!(round.phase(), Phase::Published(_));
             named.extend(round.accepted().values().filter(|_| !is_spent));
-            awaited = round.waiting().clone();
+            awaited.clone_from(round.waiting());
         }
         let removed = self.blobs.sweep(&named, &awaited)?;
         if removed > 0 {

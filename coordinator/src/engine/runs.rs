@@ -91,7 +91,9 @@ impl Engine {
             time: now,
         };
         let done = record.done;
-        let mut live = Live::new(id, record, run, checkpoint, global)?;
+        let mut published = self.published()?;
+        published.insert(checkpoint.blob);
+        let mut live = Live::new(id, record, run, checkpoint, global, published)?;
         // Who is there already takes part from the first round; the snapshot below remembers them.
         for client in self.sessions.clients().filter(|client| !self.drained.contains(client)) {
             live.run.handle(RunEvent::Joined(client), now);

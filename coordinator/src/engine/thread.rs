@@ -24,7 +24,7 @@ use crate::{Push, SessionId, StepTask, StoreError};
 /// Requests that wait for the engine, and the most that share a transaction.
 const QUEUE: usize = 1024;
 /// Longest sleep; the clock of a machine that was suspended is looked at again.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// Something for the engine's thread.
 pub(super) enum Request {
@@ -60,8 +60,8 @@ impl EngineThread {
 pub fn start(engine: Engine, clock: Arc<dyn Clock>) -> Result<(Handle, EngineThread), EngineError> {
     let (requests, inbox) = tokio::sync::mpsc::channel(QUEUE);
     let (view, watched) = watch::channel(engine.view());
-    let (changes, _) = watch::channel(engine.view().changes);
-    let handle = Handle::new(requests.clone(), watched, changes.clone(), engine.blobs().clone());
+    let (changes, changed) = watch::channel(engine.view().changes);
+    let handle = Handle::new(requests.clone(), watched, changed, engine.blobs().clone());
     let failed = |source| StoreError::Io { path: "engine thread".into(), source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
     let seat = Seat { engine, clock, inbox, own: requests.downgrade(), sessions: BTreeMap::new(), view, changes };
@@ -187,7 +187,9 @@ impl Seat {
                     // The asker may have given up; what it asked for is done all the same.
                     let _ = to.send(Ok(answer));
                 }
-                outputs.into_iter().for_each(|output| self.carry_out(output));
+                for output in outputs {
+                    self.carry_out(output);
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "the state cannot be kept");

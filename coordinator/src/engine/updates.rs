@@ -5,8 +5,9 @@ use fedlora_aggregation::Weighting;
 
 use super::{Answer, Engine, EngineError, EventKind, Headline};
 use crate::{
-    Phase, ReasonCode, Receipt, RoundEvent, RunEvent, RunId, SessionId, Timestamp, UpdateMeta, Verdict,
-    store::Rejection,
+    Phase, ReasonCode, Receipt, RoundEvent, RunEffect, RunEvent, RunId, SessionId, StoreError, Timestamp, UpdateMeta,
+    Verdict,
+    store::{Records, Rejection},
 };
 
 /// Bytes of a client's own words that are kept.
@@ -32,16 +33,10 @@ impl Engine {
     }
 
     /// A session ended; its client may come back.
-    pub(super) fn disconnect(
-        &mut self,
-        client: ClientId,
-        session: SessionId,
-        now: Timestamp,
-    ) -> Result<Answer, EngineError> {
+    pub(super) fn disconnect(&mut self, client: ClientId, session: SessionId, now: Timestamp) {
         if self.sessions.close(client, session) && self.counts(client) {
             self.sessions.await_return(client, now + self.settings.reconnect_grace_ms);
         }
-        Ok(Answer::Done)
     }
 
     /// Whether the live run counts on a client.
@@ -108,37 +103,61 @@ impl Engine {
         if let Some((code, detail)) = self.objection(update) {
             return self.refuse(update, code, detail.to_owned(), now);
         }
-        let Some(live) = &mut self.live else { return Ok(unknown_run()) };
-        let was_late = live.run.round().is_some_and(|round| round.late().contains(&update.client));
-        let is_open = live
-            .run
-            .round()
-            .is_some_and(|round| round.phase() == Phase::Collecting && !round.accepted().contains_key(&update.client));
-        if is_open && !self.blobs.contains(update.blob) {
+        if self.is_missing(update) {
             return Err(EngineError::MissingUpdate { client: update.client, blob: update.blob });
         }
+        let was_late = self.was_late(update.client);
         let event = RoundEvent::Submitted { client: update.client, round: update.round, digest: update.blob };
-        let event = RunEvent::Round(event);
-        let effects = live.run.handle(event, now);
-        let verdict = effects.iter().find_map(|effect| match effect {
-            crate::RunEffect::Reply(_, verdict) => Some(*verdict),
-            _ => None,
-        });
-        let headline = match verdict {
-            Some(Verdict::Accepted) => accepted(update),
-            Some(Verdict::Late) if !was_late => late(update, ReasonCode::StaleRound),
+        let headline = |verdict| match verdict {
+            Verdict::Accepted => accepted(update),
+            Verdict::Late if !was_late => late(update, ReasonCode::StaleRound),
             _ => Headline::none(),
         };
-        let told = live.record(&mut self.records, event, effects, headline, now);
-        let told = self.or_lose(told)?;
-        if verdict == Some(Verdict::Accepted) {
-            let put = self.records.put_update(update);
-            self.or_lose(put)?;
-        }
-        self.follow(&told)?;
-        let receipt = answer(verdict.unwrap_or(Verdict::Late));
+        let row = |records: &mut Records, verdict| match verdict {
+            Verdict::Accepted => records.put_update(update),
+            _ => Ok(()),
+        };
+        let receipt = answer(self.judge(event, headline, row, now)?);
         tell_operator(update, &receipt);
         Ok(receipt)
+    }
+
+    /// Lets the round judge and records what follows: the headline and the row that the verdict leaves.
+    fn judge(
+        &mut self,
+        event: RoundEvent,
+        headline: impl FnOnce(Verdict) -> Headline,
+        row: impl FnOnce(&mut Records, Verdict) -> Result<(), StoreError>,
+        now: Timestamp,
+    ) -> Result<Verdict, EngineError> {
+        let Some(live) = &mut self.live else { return Ok(Verdict::Late) };
+        let event = RunEvent::Round(event);
+        let effects = live.run.handle(event, now);
+        let reply = effects.iter().find_map(|effect| match effect {
+            RunEffect::Reply(_, verdict) => Some(*verdict),
+            _ => None,
+        });
+        let verdict = reply.unwrap_or(Verdict::Late);
+        let told = live.record(&mut self.records, event, effects, headline(verdict), now);
+        let told = self.or_lose(told)?;
+        let put = row(&mut self.records, verdict);
+        self.or_lose(put)?;
+        self.follow(&told)?;
+        Ok(verdict)
+    }
+
+    fn was_late(&self, client: ClientId) -> bool {
+        let round = self.live.as_ref().and_then(|live| live.run.round());
+        round.is_some_and(|round| round.late().contains(&client))
+    }
+
+    /// Whether the file of an update that would count is not there.
+    fn is_missing(&self, update: &UpdateMeta) -> bool {
+        let counts = self.live.as_ref().and_then(|live| live.run.round()).is_some_and(|round| {
+            let is_first = round.cohort().contains(&update.client) && !round.accepted().contains_key(&update.client);
+            is_first && round.phase() == Phase::Collecting
+        });
+        counts && !self.blobs.contains(update.blob)
     }
 
     /// Why an update of the open round cannot count, whatever its bytes are.
@@ -176,8 +195,8 @@ impl Engine {
             return Ok(unknown_run());
         }
         // It counts as late in the round that is open now, as in the simulator, and only once per client.
-        let round = self.live.as_ref().and_then(|live| live.run.round());
-        if round.is_some_and(|round| !round.late().contains(&update.client)) {
+        let has_round = self.live.as_ref().is_some_and(|live| live.run.round().is_some());
+        if has_round && !self.was_late(update.client) {
             let event = RoundEvent::Submitted { client: update.client, round: update.round, digest: update.blob };
             self.tell(RunEvent::Round(event), late(update, code), now)?;
         }
@@ -202,37 +221,23 @@ impl Engine {
                 return Ok(receipt(Verdict::Late, ReasonCode::FutureRound, "this round has not begun"));
             }
         }
-        let Some(live) = &mut self.live else { return Ok(unknown_run()) };
-        let client = update.client;
-        let Some(round) = live.run.round() else { return Ok(unknown_run()) };
-        let was_late = round.late().contains(&client);
-        let is_first = !round.rejected().contains(&client) && !round.accepted().contains_key(&client);
-        let event = RunEvent::Round(RoundEvent::Invalid { client });
-        let effects = live.run.handle(event, now);
-        let verdict = effects.iter().find_map(|effect| match effect {
-            crate::RunEffect::Reply(_, verdict) => Some(*verdict),
-            _ => None,
-        });
-        let rejected = verdict == Some(Verdict::Rejected);
-        let headline = match verdict {
-            Some(Verdict::Rejected) if is_first => Headline::new(EventKind::UpdateRejected)
-                .client(client)
-                .detail(format!("reason={} blob={}", code.as_str(), update.blob.to_hex())),
-            Some(Verdict::Late) if !was_late => late(update, ReasonCode::StaleRound),
+        let (client, was_late) = (update.client, self.was_late(update.client));
+        let round = self.live.as_ref().and_then(|live| live.run.round());
+        let is_first =
+            round.is_some_and(|round| !round.rejected().contains(&client) && !round.accepted().contains_key(&client));
+        let headline = |verdict| match verdict {
+            Verdict::Rejected if is_first => rejected(update, code),
+            Verdict::Late if !was_late => late(update, ReasonCode::StaleRound),
             _ => Headline::none(),
         };
-        let told = live.record(&mut self.records, event, effects, headline, now);
-        let told = self.or_lose(told)?;
-        if rejected && is_first {
-            let rejection = Rejection { blob: update.blob, reason: code, detail: detail.clone() };
-            let put = self.records.put_rejection(update, &rejection);
-            self.or_lose(put)?;
-        }
-        self.follow(&told)?;
-        let receipt = if rejected {
-            Receipt { verdict: Verdict::Rejected, reason: Some(code), detail }
-        } else {
-            answer(verdict.unwrap_or(Verdict::Late))
+        let rejection = Rejection { blob: update.blob, reason: code, detail: detail.clone() };
+        let row = |records: &mut Records, verdict| match verdict {
+            Verdict::Rejected if is_first => records.put_rejection(update, &rejection),
+            _ => Ok(()),
+        };
+        let receipt = match self.judge(RoundEvent::Invalid { client }, headline, row, now)? {
+            Verdict::Rejected => Receipt { verdict: Verdict::Rejected, reason: Some(code), detail },
+            verdict => answer(verdict),
         };
         tell_operator(update, &receipt);
         Ok(receipt)
@@ -271,6 +276,11 @@ fn accepted(update: &UpdateMeta) -> Headline {
         update.steps
     );
     Headline::new(EventKind::UpdateAccepted).client(update.client).detail(detail)
+}
+
+fn rejected(update: &UpdateMeta, code: ReasonCode) -> Headline {
+    let detail = format!("reason={} blob={}", code.as_str(), update.blob.to_hex());
+    Headline::new(EventKind::UpdateRejected).client(update.client).detail(detail)
 }
 
 fn late(update: &UpdateMeta, code: ReasonCode) -> Headline {

@@ -2,12 +2,12 @@
 //!
 //! Names of clients stay empty: only the registry of identities knows them.
 
-use fedlora_adapter::{Adapter, ClientId, PeftOptions, RoundId};
+use fedlora_adapter::{Adapter, ClientId, Digest, PeftOptions, RoundId};
 use fedlora_proto::operator::{Checkpoint, Event, RoundClient, RoundDetail, RoundMetrics, RoundSummary, RunSummary};
 
 use super::{Engine, EngineError, live::Live, plan};
 use crate::{
-    Phase, RunId, RunStatus, Tally,
+    Phase, RunId, RunStatus, Tally, UpdateMeta,
     store::{RoundRecord, RunRecord},
 };
 
@@ -174,7 +174,7 @@ impl Engine {
             ended_ms: record.ended.map_or(0, |time| time.0),
             deadline_ms: record.deadline.map_or(0, |time| time.0),
             train_loss: outcome.and_then(|outcome| outcome.train_loss),
-            adapter: outcome.and_then(|outcome| outcome.adapter).map(|adapter| adapter.to_hex()).unwrap_or_default(),
+            adapter: outcome.and_then(|outcome| outcome.adapter).map(Digest::to_hex).unwrap_or_default(),
         }
     }
 
@@ -205,28 +205,38 @@ impl Engine {
             None => live.is_some_and(|open| open.late().contains(client)),
         };
         let clients = record.cohort.iter().map(|client| {
-            let mut row = RoundClient { client_id: client.0, state: "gone".to_owned(), ..RoundClient::default() };
+            let row = RoundClient { client_id: client.0, ..RoundClient::default() };
             // In client order, as they are kept.
             if let Ok(place) = updates.binary_search_by_key(client, |update| update.client) {
-                let update = &updates[place];
-                row.state = "accepted".to_owned();
-                row.examples = update.examples;
-                (row.steps, row.train_loss) = (update.steps, Some(update.train_loss));
-                row.digest = update.blob.to_hex();
-            } else if let Some(rejection) = rejections.get(client) {
-                row.state = "rejected".to_owned();
-                row.reason = rejection.reason.as_str().to_owned();
-            } else if late(client) {
-                row.state = "late".to_owned();
-            } else if live.is_some_and(|open| open.waiting().contains(client)) {
-                let session = self.sessions.get(*client);
-                let progress = session.and_then(|session| session.progress).filter(|(training, _)| *training == round);
-                row.state = if progress.is_some() { "training" } else { "waiting" }.to_owned();
-                row.steps = progress.map_or(0, |(_, steps)| steps);
+                return accepted(row, &updates[place]);
             }
-            row
+            if let Some(rejection) = rejections.get(client) {
+                let reason = rejection.reason.as_str().to_owned();
+                return RoundClient { state: "rejected".to_owned(), reason, ..row };
+            }
+            let is_awaited = live.is_some_and(|open| open.waiting().contains(client));
+            let session = self.sessions.get(*client).filter(|_| is_awaited);
+            let progress = session.and_then(|session| session.progress).filter(|(training, _)| *training == round);
+            let state = match progress {
+                _ if late(client) => "late",
+                Some(_) => "training",
+                None if is_awaited => "waiting",
+                None => "gone",
+            };
+            RoundClient { state: state.to_owned(), steps: progress.map_or(0, |(_, steps)| steps), ..row }
         });
         Ok(clients.collect())
+    }
+}
+
+fn accepted(row: RoundClient, update: &UpdateMeta) -> RoundClient {
+    RoundClient {
+        state: "accepted".to_owned(),
+        examples: update.examples,
+        steps: update.steps,
+        train_loss: Some(update.train_loss),
+        digest: update.blob.to_hex(),
+        ..row
     }
 }
 

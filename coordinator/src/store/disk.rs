@@ -41,7 +41,7 @@ impl DiskStore {
         let mut store = Self { path: path.to_owned(), open: Box::new(open), database: None };
         store.database()?;
         // Reading a table that nobody ever wrote to is an error of redb's: make them all.
-        store.attempt(|database| create_tables(database))?;
+        store.attempt(create_tables)?;
         Ok(store)
     }
 
@@ -128,15 +128,14 @@ impl RoundStore for DiskStore {
         self.attempt(|database| {
             let table = database.begin_read()?.open_table(definition(table))?;
             let range = table.range(from..to)?;
-            let pair = |entry: Result<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>), _>| {
+            let mut range = table.range(from..to)?;
+            let mut found = Vec::new();
+            while found.len() < limit {
+                let Some(entry) = (if youngest_first { range.next_back() } else { range.next() }) else { break };
                 let (key, value) = entry?;
-                Ok((key.value().to_vec(), value.value().to_vec()))
-            };
-            if youngest_first {
-                range.rev().take(limit).map(pair).collect()
-            } else {
-                range.take(limit).map(pair).collect()
+                found.push((key.value().to_vec(), value.value().to_vec()));
             }
+            Ok(found)
         })
     }
 }

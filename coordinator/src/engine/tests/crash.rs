@@ -24,8 +24,8 @@ use crate::{
 const CLIENTS: u64 = 8;
 /// Operations of the medium before power fails, at most: a round takes about as many.
 const LONGEST_LIFE: i64 = 500;
-/// Histories; each has as many crashes as images are asked for, divided by this.
-const HISTORIES: u64 = 20;
+/// Crashes of one history; looking back gets longer with each.
+const IMAGES_PER_HISTORY: u64 = 10;
 
 /// What was acknowledged, and what was seen of rounds.
 #[derive(Debug, Default)]
@@ -263,12 +263,12 @@ fn is_power_failure(error: &EngineError) -> bool {
 
 #[test]
 fn nothing_acknowledged_is_lost_or_counted_twice_whenever_power_fails() {
-    let images = std::env::var("FEDLORA_CRASH_IMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    let images: u64 = std::env::var("FEDLORA_CRASH_IMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
     let (mut taken, mut published, mut acknowledged) = (0, 0, 0);
-    for history in 0..HISTORIES {
+    for history in 0..images / IMAGES_PER_HISTORY {
         let mut rng = Seed(history).run(Purpose::Faults);
         let mut machine = Machine::new();
-        while machine.images < images / HISTORIES {
+        while machine.images < IMAGES_PER_HISTORY {
             let image = machine.images;
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| machine.life(&mut rng)));
             assert!(outcome.is_ok(), "history {history}, image {image}");

@@ -131,6 +131,7 @@ async fn a_shutdown_ends_sessions_and_the_next_engine_goes_on() {
     let running = running();
     let mut pushes = running.begin("num-rounds = 3\nmin-available-clients = 2", 2).await;
     running.submit(1).await;
+    let mut changes = running.handle.changes();
     running.handle.shutdown().await;
     running.thread.join();
     let mut last = None;
@@ -138,6 +139,7 @@ async fn a_shutdown_ends_sessions_and_the_next_engine_goes_on() {
         last = Some(push);
     }
     assert_eq!(last, Some(Push::End("draining")));
+    while changes.changed().await.is_ok() {}
     let control = running.handle.control(None, Control::Stop).await;
     assert!(matches!(control, Err(EngineError::Stopped)));
     let (handle, _thread) =

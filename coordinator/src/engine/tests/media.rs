@@ -206,13 +206,12 @@ impl Files for CrashFiles {
         fs::write(path, bytes)?;
         let mut state = lock(&self.state);
         // Writing over a file changes the same file; what was durable of it may be torn.
-        match state.current.get(path).copied() {
-            Some(file) => state.contents[file].1 = bytes.to_vec(),
-            None => {
-                state.contents.push((Vec::new(), bytes.to_vec()));
-                let file = state.contents.len() - 1;
-                state.current.insert(path.to_owned(), file);
-            }
+        if let Some(file) = state.current.get(path).copied() {
+            state.contents[file].1 = bytes.to_vec();
+        } else {
+            state.contents.push((Vec::new(), bytes.to_vec()));
+            let file = state.contents.len() - 1;
+            state.current.insert(path.to_owned(), file);
         }
         Ok(())
     }

@@ -86,7 +86,9 @@ fn files_that_no_record_names_are_removed_and_awaited_uploads_stay() {
     });
     rig.restart();
     assert!(!rig.blobs.contains(orphan));
-    half.into_iter().for_each(|(path, stays)| assert_eq!(path.exists(), stays, "{}", path.display()));
+    for (path, stays) in half {
+        assert_eq!(path.exists(), stays, "{}", path.display());
+    }
     assert_eq!(rig.files("blobs"), 2, "the first adapter and the accepted update");
 }
 

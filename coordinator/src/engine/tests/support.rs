@@ -290,8 +290,14 @@ pub(super) fn counted(engine: &mut Engine, run: RunId, round: u64) -> BTreeSet<u
         (0..).zip(factors.a.values()).filter(|(_, value)| **value != 0.0).map(|(client, _)| client).collect();
     // A share is rounded to f32 once, as the mean is.
     let share = (1.0 / clients.len() as f64) as f32;
-    assert!(factors.a.values().iter().all(|value| *value == 0.0 || *value == share), "once each: {factors:?}");
-    assert!(factors.b.values().iter().all(|value| *value == round as f32), "of this round: {factors:?}");
+    assert!(
+        factors.a.values().iter().all(|value| *value == 0.0 || value.to_bits() == share.to_bits()),
+        "once each: {factors:?}"
+    );
+    assert!(
+        factors.b.values().iter().all(|value| value.to_bits() == (round as f32).to_bits()),
+        "of this round: {factors:?}"
+    );
     clients
 }
 
