@@ -76,6 +76,20 @@ impl Adapter {
         (self.spec, self.modules, self.head)
     }
 
+    /// Frobenius norm of the difference to another adapter of the same specification, over all tensors.
+    #[must_use]
+    pub fn distance(&self, other: &Self) -> f64 {
+        let squared = |a: &Tensor, b: &Tensor| -> f64 {
+            a.values().iter().zip(b.values()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+        };
+        let factors = self.modules.values().zip(other.modules.values());
+        let modules: f64 = factors
+            .flat_map(|(own, other)| [Side::A, Side::B].map(|side| squared(own.side(side), other.side(side))))
+            .sum();
+        let head: f64 = self.head.values().zip(other.head.values()).map(|(own, other)| squared(own, other)).sum();
+        (modules + head).sqrt()
+    }
+
     /// Identity of specification and values: equal digests mean adapters that act alike, to the bit.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -4,6 +4,7 @@
 //! decides how much is allocated: the header and the whole file are bounded by what the expectation needs.
 
 pub mod names;
+mod whole;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +16,8 @@ use safetensors::{
     tensor::{Metadata, TensorView},
 };
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+pub use whole::{decode_adapter, encode_adapter};
 
 use crate::{AdapterError, Tensor, TensorRef, spec::product};
 

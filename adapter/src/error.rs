@@ -117,6 +117,14 @@ pub enum AdapterError {
         /// Digest in the message.
         found: Digest,
     },
+    /// A valid adapter, but not the one that was asked for.
+    #[error("the file holds adapter {found}, expected {expected}")]
+    WrongContent {
+        /// Digest of the adapter asked for.
+        expected: Digest,
+        /// Digest of the adapter found.
+        found: Digest,
+    },
     /// An `adapter_config.json` that says something this crate cannot serve.
     #[error("adapter_config.json: {key} is {found}, expected {expected}")]
     PeftConfig {

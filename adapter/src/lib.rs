@@ -25,7 +25,7 @@ mod update;
 mod vera;
 
 pub use adapter::Adapter;
-pub use codec::{decode, encode, names};
+pub use codec::{decode, decode_adapter, encode, encode_adapter, names};
 pub use directive::{Directive, Factors, HeadPolicy, Side};
 pub use error::AdapterError;
 pub use factors::LoraFactors;

@@ -1,16 +1,29 @@
-//! The server's decisions, without I/O, clock or randomness of their own.
+//! The server: its decisions, and what keeps them.
 //!
 //! [`Round`] collects the updates of one round; [`Run`] strings rounds together: it chooses cohorts, pauses, stops and
-//! finishes. Both are plain values that take an event and the time and answer with effects, so that the simulator, a
-//! server and a test drive the very same code.
+//! finishes. Both are plain values without I/O, clock or randomness of their own that take an event and the time and
+//! answer with effects, so that the simulator, a server and a test drive the very same code. [`Engine`] puts a run on a
+//! [`RoundStore`] and [`Blobs`], so that it survives the end of the process at any point; [`start`] puts an engine on a
+//! thread behind a [`Handle`].
 
 mod api;
+mod blobs;
 pub mod config;
+mod engine;
 mod round;
 mod run;
+mod step;
+mod store;
 mod time;
 
 pub use api::{CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, UpdateMeta};
+pub use blobs::Blobs;
+pub use engine::{
+    Answer, Clock, Command, Control, Engine, EngineError, EngineSettings, EngineThread, Handle, Output, SystemClock,
+    View, start,
+};
 pub use round::{FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Tally, Verdict};
 pub use run::{Run, RunEffect, RunError, RunEvent, RunSettings, RunStatus};
+pub use step::{StepError, StepOutcome, StepTask};
+pub use store::{DiskStore, MemoryStore, Pair, RoundStore, StoreError, Table, Write};
 pub use time::Timestamp;

@@ -53,6 +53,8 @@ pub enum FailureReason {
         /// Updates needed.
         needed: usize,
     },
+    /// The updates could not be combined.
+    ServerStep,
 }
 
 /// What becomes of an update.
@@ -73,7 +75,7 @@ pub enum Verdict {
 }
 
 /// Something that happened to a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RoundEvent {
     /// A valid update arrived.
     Submitted {
@@ -98,6 +100,8 @@ pub enum RoundEvent {
     Tick,
     /// The server step is done.
     Aggregated(Digest),
+    /// The server step can never be done.
+    StepFailed,
     /// The new adapter is durable and announced.
     Published,
 }
@@ -186,6 +190,49 @@ impl Round {
         self.phase
     }
 
+    /// Whom it invited.
+    #[must_use]
+    pub fn cohort(&self) -> &BTreeSet<ClientId> {
+        &self.cohort
+    }
+
+    /// Invited clients whose answer is still awaited; none once the round has closed.
+    #[must_use]
+    pub fn waiting(&self) -> &BTreeSet<ClientId> {
+        &self.waiting
+    }
+
+    /// Accepted updates: client and digest of the content.
+    #[must_use]
+    pub fn accepted(&self) -> &BTreeMap<ClientId, Digest> {
+        &self.accepted
+    }
+
+    /// Clients whose update was invalid.
+    #[must_use]
+    pub fn rejected(&self) -> &BTreeSet<ClientId> {
+        &self.rejected
+    }
+
+    /// Clients whose update came too late or named another round.
+    #[must_use]
+    pub fn late(&self) -> &BTreeSet<ClientId> {
+        &self.late
+    }
+
+    /// The first time at which a tick would close the round; `None` if none would.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let first = self.deadline().into_iter().chain(self.grace_end).min();
+        first.filter(|_| self.phase == Phase::Collecting)
+    }
+
+    /// When the round closes at the latest; `None` for never.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        (self.participation.deadline_ms != u64::MAX).then_some(self.deadline)
+    }
+
     /// Counts so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
@@ -216,6 +263,12 @@ impl Round {
                 if self.phase == Phase::Closed {
                     self.phase = Phase::Aggregated(digest);
                     effects.push(RoundEffect::Publish(digest));
+                }
+            }
+            RoundEvent::StepFailed => {
+                if self.phase == Phase::Closed {
+                    self.phase = Phase::Failed(FailureReason::ServerStep);
+                    effects.push(RoundEffect::Failed(FailureReason::ServerStep));
                 }
             }
             RoundEvent::Published => {

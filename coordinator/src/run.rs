@@ -75,10 +75,14 @@ pub enum RunStatus {
 }
 
 /// Something that happened to a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunEvent {
     /// A client can be invited from now on.
     Joined(ClientId),
+    /// A client is gone: it cannot be invited, and the open round no longer waits for it.
+    Left(ClientId),
+    /// A client is to be invited to no further round. It may still finish the open one.
+    Drained(ClientId),
     /// Begin.
     Start,
     /// Begin no new round after this one.
@@ -145,6 +149,18 @@ impl Run {
         self.done
     }
 
+    /// The open round, or the last one.
+    #[must_use]
+    pub fn round(&self) -> Option<&Round> {
+        self.round.as_ref()
+    }
+
+    /// Clients that can be invited.
+    #[must_use]
+    pub fn clients(&self) -> &BTreeSet<ClientId> {
+        &self.clients
+    }
+
     /// Counts of the open or the last round.
     #[must_use]
     pub fn tally(&self) -> Tally {
@@ -157,6 +173,13 @@ impl Run {
         match event {
             RunEvent::Joined(client) => {
                 self.clients.insert(client);
+            }
+            RunEvent::Left(client) => {
+                self.clients.remove(&client);
+                self.forward(RoundEvent::Left { client }, now, &mut effects);
+            }
+            RunEvent::Drained(client) => {
+                self.clients.remove(&client);
             }
             RunEvent::Start => self.started = true,
             RunEvent::Pause => self.paused = true,

@@ -4,7 +4,7 @@ use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
-/// Milliseconds since the start of the run; wall clock in a server, virtual in the simulator.
+/// Milliseconds: since the Unix epoch in a server, since the start of the run in the simulator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp(pub u64);
 

@@ -26,6 +26,7 @@ fn any_round_event() -> impl Strategy<Value = RoundEvent> {
         2 => any_client().prop_map(|client| RoundEvent::Left { client }),
         2 => Just(RoundEvent::Tick),
         2 => digest.prop_map(RoundEvent::Aggregated),
+        1 => Just(RoundEvent::StepFailed),
         2 => Just(RoundEvent::Published),
     ]
 }
@@ -67,7 +68,9 @@ impl Observed {
                     self.aggregated = Some(clients.clone());
                 }
                 RoundEffect::Failed(_) => {
-                    assert!(!self.is_closed(), "closed twice");
+                    let by_server_step = event == Some(RoundEvent::StepFailed);
+                    assert!(!self.failed && !self.published, "over twice");
+                    assert_eq!(self.aggregated.is_some(), by_server_step, "closed twice");
                     self.failed = true;
                 }
                 RoundEffect::Publish(_) => {
@@ -134,6 +137,8 @@ proptest! {
 fn any_run_event() -> impl Strategy<Value = RunEvent> {
     prop_oneof![
         4 => any_client().prop_map(RunEvent::Joined),
+        2 => any_client().prop_map(RunEvent::Left),
+        1 => any_client().prop_map(RunEvent::Drained),
         1 => Just(RunEvent::Start),
         1 => Just(RunEvent::Pause),
         1 => Just(RunEvent::Resume),
@@ -161,6 +166,7 @@ proptest! {
             now = now + pause;
             match event {
                 RunEvent::Joined(client) => drop(joined.insert(client)),
+                RunEvent::Left(client) | RunEvent::Drained(client) => drop(joined.remove(&client)),
                 RunEvent::Pause => paused = true,
                 RunEvent::Resume => paused = false,
                 _ => {}

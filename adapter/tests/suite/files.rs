@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fs};
 
 use fedlora_adapter::{
-    AdapterError, AdapterKind, AdapterUpdate, ModuleName, Side, Tensor, UpdateFile, UpdateSource, decode, encode,
+    AdapterError, AdapterKind, AdapterUpdate, ModuleName, Side, Tensor, UpdateFile, UpdateSource, decode,
+    decode_adapter, encode, encode_adapter,
 };
 use proptest::prelude::*;
 
@@ -18,6 +19,14 @@ proptest! {
         let update = AdapterUpdate::select(&adapter, directive);
         let read = BothReaders::new(adapter.spec(), directive).read(&bytes(&update)).expect("just written");
         prop_assert_eq!(read.digest(), update.digest());
+    }
+
+    #[test]
+    fn a_whole_adapter_is_read_as_it_was_written(adapter in any_adapter()) {
+        let file = encode_adapter(&adapter).expect("small");
+        prop_assert_eq!(&decode_adapter(&file, adapter.spec(), adapter.digest()).expect("just written"), &adapter);
+        let update = AdapterUpdate::select(&adapter, EVERYTHING);
+        prop_assert_eq!(file, bytes(&update), "the same bytes as an update of everything");
     }
 
     #[test]
@@ -161,6 +170,17 @@ fn an_absent_file_is_an_io_error_that_names_it() {
     let path = folder.path().join("none");
     let error = UpdateFile::open(&path, &spec(AdapterKind::Lora), EVERYTHING).expect_err("absent");
     assert!(matches!(error, AdapterError::Io { path: found, .. } if found == path));
+}
+
+#[test]
+fn another_adapter_than_the_one_asked_for_is_refused() {
+    let spec = spec(AdapterKind::Lora);
+    let (asked, sent) = (adapter(&spec, 0.0), adapter(&spec, 1.0));
+    let error = decode_adapter(&encode_adapter(&sent).expect("small"), &spec, asked.digest()).expect_err("another");
+    let digests = (asked.digest(), sent.digest());
+    assert!(matches!(error, AdapterError::WrongContent { expected, found } if (expected, found) == digests));
+    let cut = &encode_adapter(&asked).expect("small")[..200];
+    assert!(decode_adapter(cut, &spec, asked.digest()).is_err());
 }
 
 #[test]

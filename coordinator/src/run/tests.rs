@@ -199,3 +199,38 @@ fn cohorts_change_from_round_to_round_and_with_the_seed() {
     assert_ne!(first, cohorts(8));
     assert_eq!(first, cohorts(7));
 }
+
+#[test]
+fn who_is_drained_is_invited_to_no_further_round_but_may_finish_this_one() {
+    let (mut run, effects) = started(settings(9, 4), 0);
+    let (first, clients) = cohort(&effects).expect("first round");
+    assert_eq!(run.handle(RunEvent::Drained(clients[0]), NOW), []);
+    assert_eq!(run.round().expect("open").waiting().len(), 4);
+    run.handle(RunEvent::Joined(ClientId(9)), NOW);
+    let (_, second) = cohort(&play(&mut run, first, &clients)).expect("second round");
+    assert_eq!(second, [ClientId(1), ClientId(2), ClientId(3), ClientId(9)]);
+}
+
+#[test]
+fn a_run_waits_for_clients_when_too_many_have_left() {
+    let (mut run, effects) = started(settings(9, 4), 0);
+    let (first, clients) = cohort(&effects).expect("first round");
+    run.handle(RunEvent::Left(clients[3]), NOW);
+    assert_eq!(run.round().expect("open").waiting().len(), 3, "nobody waits for who is gone");
+    assert_eq!(cohort(&play(&mut run, first, &clients)), None, "min-available-clients is 4");
+    assert_eq!(run.status(), RunStatus::Pending);
+    assert!(cohort(&run.handle(RunEvent::Joined(clients[3]), NOW)).is_some());
+}
+
+#[test]
+fn a_server_step_that_cannot_be_done_fails_the_run() {
+    let (mut run, effects) = started(settings(9, 2), 0);
+    let (round, clients) = cohort(&effects).expect("first round");
+    for client in clients {
+        let event = RoundEvent::Submitted { client, round, digest: Digest::of(b"x") };
+        run.handle(RunEvent::Round(event), NOW);
+    }
+    let failed = RunStatus::Failed(FailureReason::ServerStep);
+    assert_eq!(run.handle(RunEvent::Round(RoundEvent::StepFailed), NOW), [RunEffect::Finished(failed)]);
+    assert_eq!((run.status(), run.done()), (failed, RoundId(0)));
+}

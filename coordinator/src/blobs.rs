@@ -1,0 +1,212 @@
+//! Files by content: global adapters and updates, each under the digest of its bytes.
+//!
+//! A file that is there is complete: it is written elsewhere, made durable, renamed, and the folder made durable, in
+//! this order. Names come from digests and client numbers alone, never from a message.
+
+mod files;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fedlora_adapter::{ClientId, Digest};
+
+pub(crate) use files::Files;
+use files::SystemFiles;
+
+use crate::StoreError;
+
+const BLOBS: &str = "blobs";
+const SPOOL: &str = "spool";
+
+/// The files of one state directory. Clones are handles to the same files.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    complete: PathBuf,
+    spool: PathBuf,
+    files: Arc<dyn Files>,
+}
+
+impl Blobs {
+    /// Opens or makes `blobs/` and `spool/` in a state directory.
+    ///
+    /// # Errors
+    /// A folder that cannot be made.
+    pub fn open(state: &Path) -> Result<Self, StoreError> {
+        Self::over(state, Arc::new(SystemFiles))
+    }
+
+    /// Over any file system.
+    pub(crate) fn over(state: &Path, files: Arc<dyn Files>) -> Result<Self, StoreError> {
+        let (complete, spool) = (state.join(BLOBS), state.join(SPOOL));
+        for folder in [&complete, &spool] {
+            files.create_folder(folder).map_err(StoreError::io(folder))?;
+        }
+        files.sync_folder(state).map_err(StoreError::io(state))?;
+        Ok(Self { complete, spool, files })
+    }
+
+    /// Where the content of this BLAKE3 digest lies, whether or not it is there.
+    #[must_use]
+    pub fn path(&self, digest: Digest) -> PathBuf {
+        self.complete.join(digest.to_hex())
+    }
+
+    /// Whether the content is there, as a whole.
+    #[must_use]
+    pub fn contains(&self, digest: Digest) -> bool {
+        self.files.length(&self.path(digest)).is_ok()
+    }
+
+    /// Size of a content in bytes.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be looked at.
+    pub fn size(&self, digest: Digest) -> Result<u64, StoreError> {
+        let path = self.path(digest);
+        self.files.length(&path).map_err(|source| missing_or_io(path, digest, source))
+    }
+
+    /// Where a client's upload collects until it is complete. The file survives a restart while the client is awaited.
+    #[must_use]
+    pub fn spool_path(&self, client: ClientId, digest: Digest) -> PathBuf {
+        self.spool.join(format!("{}-{}", client.0, digest.to_hex()))
+    }
+
+    /// Takes a complete file over; its digest has been verified by the caller. Durable on return.
+    ///
+    /// # Errors
+    /// It cannot be made durable or renamed; the spooled file is then still there, unless it has become the content.
+    pub fn adopt(&self, spooled: &Path, digest: Digest) -> Result<(), StoreError> {
+        self.files.sync(spooled).map_err(StoreError::io(spooled))?;
+        let path = self.path(digest);
+        self.files.rename(spooled, &path).map_err(StoreError::io(&path))?;
+        self.files.sync_folder(&self.complete).map_err(StoreError::io(&self.complete))
+    }
+
+    /// Writes a content and returns its digest. Durable on return.
+    ///
+    /// # Errors
+    /// It cannot be written or made durable; a full disk among others.
+    pub fn write(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let digest = Digest::of(bytes);
+        // No client's spool file has this name: theirs begin with a number.
+        let beside = self.spool.join(format!("server-{}", digest.to_hex()));
+        let written = self.files.write(&beside, bytes).map_err(StoreError::io(&beside));
+        let adopted = written.and_then(|()| self.adopt(&beside, digest));
+        if adopted.is_err() {
+            // Of no use to anyone, and on a full disk its room is needed; the next start removes what is left.
+            let _ = self.files.remove(&beside);
+        }
+        adopted.map(|()| digest)
+    }
+
+    /// The bytes of a content.
+    pub(crate) fn read(&self, digest: Digest) -> Result<Vec<u8>, StoreError> {
+        let path = self.path(digest);
+        self.files.read(&path).map_err(|source| missing_or_io(path, digest, source))
+    }
+
+    /// Removes contents; one that cannot be removed is left to the next start.
+    pub(crate) fn forget(&self, digests: impl IntoIterator<Item = Digest>) {
+        for path in digests.into_iter().map(|digest| self.path(digest)) {
+            if let Err(error) = self.files.remove(&path) {
+                tracing::debug!(path = %path.display(), %error, "blob not removed");
+            }
+        }
+    }
+
+    /// Removes everything but the named contents and the spool files of the named clients. Returns how many went.
+    pub(crate) fn sweep(&self, named: &BTreeSet<Digest>, awaited: &BTreeSet<ClientId>) -> Result<usize, StoreError> {
+        let names: BTreeSet<PathBuf> = named.iter().map(|digest| self.path(*digest)).collect();
+        let is_awaited = |path: &Path| client_of(path).is_some_and(|client| awaited.contains(&client));
+        let list = |folder| self.files.list(folder).map_err(StoreError::io(folder));
+        let blobs = list(&self.complete)?.into_iter().filter(|path| !names.contains(path));
+        let spooled = list(&self.spool)?.into_iter().filter(|path| !is_awaited(path));
+        let orphans: Vec<PathBuf> = blobs.chain(spooled).collect();
+        for path in &orphans {
+            self.files.remove(path).map_err(StoreError::io(path))?;
+        }
+        Ok(orphans.len())
+    }
+}
+
+fn missing_or_io(path: PathBuf, digest: Digest, source: io::Error) -> StoreError {
+    if source.kind() == io::ErrorKind::NotFound {
+        StoreError::MissingBlob { path, digest }
+    } else {
+        StoreError::Io { path, source }
+    }
+}
+
+/// Whose upload a spool file is.
+fn client_of(path: &Path) -> Option<ClientId> {
+    let (client, _) = path.file_name()?.to_str()?.split_once('-')?;
+    client.parse().ok().map(ClientId)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn blobs() -> (tempfile::TempDir, Blobs) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let blobs = Blobs::open(folder.path()).expect("a writable folder");
+        (folder, blobs)
+    }
+
+    #[test]
+    fn what_is_written_is_found_under_its_digest() {
+        let (_folder, blobs) = blobs();
+        let digest = blobs.write(b"content").expect("written");
+        assert_eq!(digest, Digest::of(b"content"));
+        assert_eq!((blobs.contains(digest), blobs.size(digest).expect("there")), (true, 7));
+        assert_eq!(fs::read(blobs.path(digest)).expect("readable"), b"content");
+        assert_eq!(blobs.write(b"content").expect("written again"), digest);
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let (_folder, blobs) = blobs();
+        let error = blobs.size(Digest::of(b"nothing")).expect_err("not there");
+        assert!(error.to_string().contains(&Digest::of(b"nothing").to_hex()), "{error}");
+    }
+
+    #[test]
+    fn an_adopted_upload_leaves_the_spool() {
+        let (_folder, blobs) = blobs();
+        let digest = Digest::of(b"update");
+        let spooled = blobs.spool_path(ClientId(3), digest);
+        fs::write(&spooled, b"update").expect("a writable folder");
+        assert!(!blobs.contains(digest));
+        blobs.adopt(&spooled, digest).expect("adopted");
+        assert!(blobs.contains(digest) && !spooled.exists());
+    }
+
+    #[test]
+    fn a_sweep_leaves_what_is_named_and_the_uploads_of_awaited_clients() {
+        let (_folder, blobs) = blobs();
+        let kept = blobs.write(b"kept").expect("written");
+        let orphan = blobs.write(b"orphan").expect("written");
+        let (awaited, gone) = (blobs.spool_path(ClientId(3), kept), blobs.spool_path(ClientId(33), kept));
+        for path in [&awaited, &gone, &blobs.spool.join("server-rest")] {
+            fs::write(path, b"half").expect("a writable folder");
+        }
+        let removed = blobs.sweep(&BTreeSet::from([kept]), &BTreeSet::from([ClientId(3)])).expect("swept");
+        assert_eq!(removed, 3);
+        assert!(blobs.contains(kept) && !blobs.contains(orphan) && awaited.exists() && !gone.exists());
+    }
+
+    #[test]
+    fn a_folder_in_the_way_is_named_with_the_reason() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("blobs"), b"a file").expect("a writable folder");
+        let error = Blobs::open(folder.path()).expect_err("no folder");
+        assert!(error.to_string().contains("blobs"), "{error}");
+    }
+}

@@ -1,0 +1,14 @@
+//! The engine against a reference model, against the loss of power, and through restarts.
+
+mod crash;
+mod deadlines;
+mod failures;
+mod handle;
+mod media;
+mod model;
+mod permutations;
+mod recovery;
+mod runs;
+mod sessions;
+mod support;
+mod verdicts;

@@ -1,0 +1,131 @@
+//! The server step: a round's accepted update files into the next global adapter.
+//!
+//! Files are read in blocks, never held; modules go to threads; clients count in the order of their numbers. The same
+//! updates therefore give the same bytes, whatever the order of arrival, the threads and the restarts in between, and
+//! the same as the simulator makes of them.
+
+use std::{io, sync::Arc};
+
+use fedlora_adapter::{Adapter, AdapterError, Digest, RoundId, UpdateFile, encode_adapter};
+use fedlora_aggregation::{AggregationError, Strategy, WeightedUpdate, Weighting, aggregate};
+use rayon::prelude::*;
+
+use crate::{Blobs, RunId, StoreError, UpdateMeta};
+
+/// A server step that is due. It owns what it needs, so that it can be done on any thread.
+#[derive(Debug, Clone)]
+pub struct StepTask {
+    pub(crate) run: RunId,
+    pub(crate) round: RoundId,
+    pub(crate) strategy: Arc<dyn Strategy>,
+    pub(crate) weighting: Weighting,
+    pub(crate) global: Arc<Adapter>,
+    /// In client order.
+    pub(crate) updates: Vec<UpdateMeta>,
+    pub(crate) blobs: Blobs,
+}
+
+/// What a server step came to.
+#[derive(Debug)]
+pub struct StepOutcome {
+    pub(crate) run: RunId,
+    pub(crate) round: RoundId,
+    pub(crate) result: Result<StepResult, StepError>,
+}
+
+/// The next global adapter, its durable file, and what is worth knowing of the step.
+#[derive(Debug)]
+pub(crate) struct StepResult {
+    pub(crate) adapter: Arc<Adapter>,
+    pub(crate) digest: Digest,
+    pub(crate) blob: Digest,
+    pub(crate) blob_bytes: u64,
+    pub(crate) update_norm: f64,
+    pub(crate) residual: Option<f64>,
+    pub(crate) train_loss: Option<f64>,
+    pub(crate) bytes_up: u64,
+}
+
+/// Why there is no next global adapter.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The file of an accepted update cannot be read, or does not hold what was accepted.
+    #[error("an accepted update")]
+    Update(#[source] AdapterError),
+    /// The updates could not be combined.
+    #[error("combining the updates")]
+    Aggregation(#[from] AggregationError),
+    /// The new adapter cannot be kept.
+    #[error("the new adapter")]
+    Store(#[from] StoreError),
+}
+
+impl StepError {
+    /// Whether the same step may succeed later: the disk is full or failed, which an operator can mend. What the
+    /// updates themselves lead to will be the same again, and a file that is gone does not come back.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Update(error) => is_transient_adapter(error),
+            Self::Aggregation(error) => is_transient_aggregation(error),
+            Self::Store(error) => matches!(error, StoreError::Io { .. }),
+        }
+    }
+}
+
+fn is_transient_adapter(error: &AdapterError) -> bool {
+    match error {
+        AdapterError::Io { source, .. } => {
+            !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+        }
+        AdapterError::InFile { source, .. } => is_transient_adapter(source),
+        _ => false,
+    }
+}
+
+fn is_transient_aggregation(error: &AggregationError) -> bool {
+    match error {
+        AggregationError::Adapter(error) => is_transient_adapter(error),
+        AggregationError::InModule { source, .. } => is_transient_aggregation(source),
+        _ => false,
+    }
+}
+
+impl StepTask {
+    /// Does the step: reads the updates, combines them, writes the new adapter. Takes long; needs no lock.
+    #[must_use]
+    pub fn perform(&self) -> StepOutcome {
+        StepOutcome { run: self.run, round: self.round, result: self.result() }
+    }
+
+    fn result(&self) -> Result<StepResult, StepError> {
+        let directive = self.strategy.directive(self.round);
+        let open = |update: &UpdateMeta| UpdateFile::open(&self.blobs.path(update.blob), self.global.spec(), directive);
+        let files: Vec<UpdateFile> =
+            self.updates.par_iter().map(open).collect::<Result<_, _>>().map_err(StepError::Update)?;
+        let weight = |update: &UpdateMeta| self.weighting.weight(update.examples);
+        let weighted: Vec<WeightedUpdate<'_>> = self
+            .updates
+            .iter()
+            .zip(&files)
+            .map(|(update, file)| WeightedUpdate { client: update.client, weight: weight(update), update: file })
+            .collect();
+        let total: f64 = self.updates.iter().map(weight).sum();
+        let loss: f64 = self.updates.iter().map(|update| weight(update) * update.train_loss).sum();
+        let aggregated = aggregate(&*self.strategy, self.round, &self.global, &weighted)?;
+        let (adapter, residual) = (aggregated.adapter, aggregated.residual);
+        let measure = || rayon::join(|| adapter.digest(), || self.global.distance(&adapter));
+        let (file, (digest, update_norm)) = rayon::join(|| encode_adapter(&adapter), measure);
+        let file = file.map_err(AggregationError::from)?;
+        Ok(StepResult {
+            adapter: Arc::new(adapter),
+            digest,
+            blob: self.blobs.write(&file)?,
+            blob_bytes: file.len() as u64,
+            update_norm,
+            residual: residual.filter(|residual| residual.is_finite()),
+            train_loss: Some(loss / total).filter(|loss| loss.is_finite()),
+            bytes_up: self.updates.iter().map(|update| update.size_bytes).sum(),
+        })
+    }
+}
