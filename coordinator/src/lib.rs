@@ -5,10 +5,15 @@
 //! server and a test drive the very same code.
 
 mod api;
+pub mod check;
 pub mod config;
+pub mod grpc;
+pub mod http;
+pub mod metrics;
 mod round;
 mod run;
 mod time;
+mod upload;
 
 pub use api::{CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, UpdateMeta};
 pub use round::{FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Tally, Verdict};
