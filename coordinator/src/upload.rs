@@ -17,6 +17,7 @@ use fedlora_adapter::ClientId;
 use fedlora_proto::federation::{UploadHeader, UploadMessage, upload_message::Kind};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
     time::timeout,
 };
 use tonic::Streaming;
@@ -81,33 +82,38 @@ pub(crate) type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One call of `Upload`.
 pub(crate) struct Upload<R> {
-    pub(crate) rounds: R,
-    pub(crate) uploads: Arc<Uploads>,
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) desk: Desk<R>,
     pub(crate) client: ClientId,
     pub(crate) inbound: Streaming<UploadMessage>,
     pub(crate) received: Option<Received>,
     pub(crate) revoked: Revoked,
 }
 
+/// What a call works with, apart from what it reads.
+pub(crate) struct Desk<R> {
+    pub(crate) rounds: R,
+    pub(crate) uploads: Arc<Uploads>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
 impl<R: Rounds> Upload<R> {
     /// Takes the upload to its verdict.
     pub(crate) async fn run(mut self) -> Result<Receipt, CallError> {
         let meta = meta(self.client, &self.header().await?)?;
-        let mut slot = self.uploads.slots.take(self.client, self.settings.stall_window()).await?;
-        let receipt = match self.known(&meta).await? {
+        let mut slot = self.desk.uploads.slots.take(self.client, self.desk.settings.stall_window()).await?;
+        let receipt = match self.desk.known(&meta).await? {
             Some(receipt) => receipt,
             None => self.receive(meta, &mut slot).await?,
         };
-        self.metrics.count(&receipt);
+        self.desk.metrics.count(&receipt);
         let (reason, verdict) = (receipt.reason.map_or("", crate::ReasonCode::as_str), receipt.verdict);
         tracing::info!(client = self.client.0, run = meta.run.0, round = meta.round.0, ?verdict, reason, "update");
         Ok(receipt)
     }
 
     async fn header(&mut self) -> Result<UploadHeader, CallError> {
-        let (expected, waited) = ("UploadHeader", self.settings.first_message_timeout());
+        let (expected, waited) = ("UploadHeader", self.desk.settings.first_message_timeout());
         let message = timeout(waited, self.inbound.message()).await;
         match message.map_err(|_| CallError::Silent { expected, waited })?.map_err(CallError::Broken)? {
             Some(UploadMessage { kind: Some(Kind::Header(header)) }) => Ok(header),
@@ -115,6 +121,29 @@ impl<R: Rounds> Upload<R> {
         }
     }
 
+    async fn receive(&mut self, meta: UpdateMeta, slot: &mut Slot) -> Result<Receipt, CallError> {
+        let target = match header::check(&self.desk.rounds, &meta) {
+            Ok(target) => target,
+            Err(rejection) => return self.desk.refuse(meta, rejection).await,
+        };
+        let _room = self.desk.uploads.admit(meta.size_bytes)?;
+        let turn = self.desk.uploads.turn().await?;
+        let spool = self.desk.open(&meta, &target, slot).await?;
+        let taken = self.take_in(spool, &meta, slot).await;
+        // The rest needs no memory, and its turn may be another's.
+        drop(turn);
+        let rejection = match taken? {
+            Err(rejection) => Some(rejection),
+            Ok(spool) => self.desk.finish(spool, meta, target).await?,
+        };
+        match rejection {
+            Some(rejection) => self.desk.refuse(meta, rejection).await,
+            None => Ok(self.desk.rounds.submit(meta).await?),
+        }
+    }
+}
+
+impl<R: Rounds> Desk<R> {
     /// The receipt of an update that was judged before, with the same content.
     async fn known(&self, meta: &UpdateMeta) -> Result<Option<Receipt>, CallError> {
         let receipt = self.rounds.receipt(meta.client, meta.run, meta.round, meta.blob).await?;
@@ -124,32 +153,12 @@ impl<R: Rounds> Upload<R> {
         }))
     }
 
-    async fn receive(&mut self, meta: UpdateMeta, slot: &mut Slot) -> Result<Receipt, CallError> {
-        let target = match header::check(&self.rounds, &meta) {
-            Ok(target) => target,
-            Err(rejection) => return self.refuse(meta, rejection).await,
-        };
-        let _room = self.uploads.admit(meta.size_bytes)?;
-        let turn = self.uploads.turn().await?;
-        let spool = self.open(&meta, &target, slot).await?;
-        let taken = self.take_in(spool, &meta, slot).await;
-        // The rest needs no memory, and its turn may be another's.
-        drop(turn);
-        match taken? {
-            Err(rejection) => self.refuse(meta, rejection).await,
-            Ok(spool) => match self.finish(spool, meta, target).await? {
-                Some(rejection) => self.refuse(meta, rejection).await,
-                None => Ok(self.rounds.submit(meta).await?),
-            },
-        }
-    }
-
     async fn open(&self, meta: &UpdateMeta, target: &Target, slot: &mut Slot) -> Result<Spool, CallError> {
         let path = self.rounds.spool_path(meta.client, meta.blob);
-        // A client has one partial upload: a new one takes the place of another's.
+        // A client has one partial upload: a new one takes the place of another.
         let abandoned = slot.replace(&path);
         let (size, layout) = (meta.size_bytes, target.layout.clone());
-        let opened = tokio::task::spawn_blocking(move || {
+        let opened = spawn_blocking(move || {
             if let Some(abandoned) = abandoned {
                 spool::remove(&abandoned);
             }
@@ -161,7 +170,7 @@ impl<R: Rounds> Upload<R> {
     /// Digest, full check, and the move to where blobs lie. A rejected file is removed.
     async fn finish(&self, spool: Spool, meta: UpdateMeta, target: Target) -> Result<Option<Rejection>, CallError> {
         let (rounds, distance) = (self.rounds.clone(), self.settings.max_factor_distance);
-        let judged = tokio::task::spawn_blocking(move || {
+        let judged = spawn_blocking(move || {
             let path = spool.path().to_owned();
             let judged = spool
                 .verify(meta.blob)

@@ -19,7 +19,7 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// Address and port for `/healthz`, `/readyz` and `/metrics` (HTTP); without TLS, so keep it inside.
     pub http_listen: SocketAddr,
-    /// Folder with the event log, the blobs and the identities; nothing else needs a backup.
+    /// Folder with the event log, the blobs, the identities and the keys of `pki init`; nothing else needs a backup.
     pub state_dir: PathBuf,
     /// Clear text instead of TLS; only on loopback addresses, or behind a proxy on the same machine.
     pub insecure: bool,
@@ -37,9 +37,6 @@ pub struct ServeConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct TlsConfig {
-    /// Folder that `pki init` made; `pki` in the state directory by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pki_dir: Option<PathBuf>,
     /// How clients prove who they are.
     pub client_auth: ClientAuth,
     /// How long a TLS handshake may take, and the first byte after it.
@@ -79,7 +76,6 @@ impl Default for ServeConfig {
 impl Default for TlsConfig {
     fn default() -> Self {
         Self {
-            pki_dir: None,
             client_auth: ClientAuth::default(),
             handshake_timeout_ms: 10_000,
             max_handshakes: 1024,
@@ -127,12 +123,6 @@ impl ServeConfig {
         }
         self.federation.validate()
     }
-
-    /// Folder of certificate authority and server certificate.
-    #[must_use]
-    pub fn pki_dir(&self) -> PathBuf {
-        self.tls.pki_dir.clone().unwrap_or_else(|| self.state_dir.join("pki"))
-    }
 }
 
 #[cfg(test)]
@@ -146,12 +136,9 @@ mod tests {
     #[test]
     fn the_sample_says_every_default() {
         let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/coordinator.toml");
-        let config = ServeConfig::read(&sample, &[]).expect("valid");
-        assert_eq!(config.pki_dir(), ServeConfig::default().pki_dir());
+        assert_eq!(ServeConfig::read(&sample, &[]).expect("valid"), ServeConfig::default());
         let written = toml::Table::try_from(ServeConfig::default()).expect("writable");
-        let mut sample = read_table(&sample, &[]).expect("readable");
-        sample["tls"].as_table_mut().expect("a table").remove("pki-dir");
-        assert_eq!(sample, written, "the sample has every key");
+        assert_eq!(read_table(&sample, &[]).expect("readable"), written, "the sample has every key");
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod settings;
 
 use std::{fmt, sync::Arc};
 
-use fedlora_adapter::ClientId;
+use fedlora_adapter::{ClientId, RoundId};
 use fedlora_proto::{
     MAX_CHUNK_BYTES, digest,
     federation::{
@@ -22,7 +22,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Gate, progress::Received, status::CallError};
 use crate::{RunId, Timestamp, Verdict, metrics::Metrics, upload};
-use fedlora_adapter::RoundId;
 use participate::Session;
 
 pub use rounds::{Authenticate, Rounds, RoundsError};
@@ -75,7 +74,6 @@ impl<R: Rounds, A: Authenticate> FederationService<R, A> {
     }
 
     /// Who is calling, if that is a client and one that may call now.
-    #[expect(clippy::result_large_err, reason = "a status is what the caller sends")]
     fn admit<T>(&self, request: &Request<T>) -> Result<ClientId, Status> {
         self.gate.address(self.authenticate.address(request))?;
         let client = self.authenticate.client(request)?;
@@ -109,11 +107,14 @@ impl<R: Rounds, A: Authenticate> Federation for FederationService<R, A> {
     async fn upload(&self, request: Request<Streaming<UploadMessage>>) -> Result<Response<Receipt>, Status> {
         let client = self.admit(&request)?;
         let received = request.extensions().get::<Received>().cloned();
-        let upload = upload::Upload {
+        let desk = upload::Desk {
             rounds: self.rounds.clone(),
             uploads: Arc::clone(&self.uploads),
             settings: Arc::clone(&self.settings),
             metrics: Arc::clone(&self.metrics),
+        };
+        let upload = upload::Upload {
+            desk,
             client,
             revoked: Box::pin(self.authenticate.revoked(client)),
             inbound: request.into_inner(),

@@ -60,7 +60,7 @@ impl<R: Rounds> Upload<R> {
         writer: &mut Writer,
         slot: &mut Slot,
     ) -> Result<(), WriteError> {
-        let mut pace = Pace::new(&self.settings, self.received.clone());
+        let mut pace = Pace::new(&self.desk.settings, self.received.clone());
         loop {
             let message = self.next(&mut pace, slot).await.map_err(WriteError::Call)?;
             let Some(message) = message else { break };
@@ -68,7 +68,7 @@ impl<R: Rounds> Upload<R> {
             if !std::mem::replace(&mut body.begun, true) {
                 writer.begin(chunk.offset).await?;
             }
-            self.metrics.add_received(chunk.data.len() as u64);
+            self.desk.metrics.add_received(chunk.data.len() as u64);
             writer.push(chunk.data).await?;
             pace.message();
         }

@@ -6,5 +6,6 @@ mod files;
 mod malformed;
 mod operations;
 mod sessions;
+mod speed;
 mod support;
 mod uploads;

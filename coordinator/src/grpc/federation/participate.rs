@@ -202,7 +202,7 @@ impl<R: Rounds> Session<R> {
     }
 
     /// Sends a message; a client that reads nothing for as long as one may be silent is gone.
-    async fn send(&self, kind: Down) -> Result<(), CallError> {
+    async fn send(&mut self, kind: Down) -> Result<(), CallError> {
         let silent: Duration = self.settings.silence();
         let message = ServerMessage { kind: Some(kind) };
         match self.outbound.send_timeout(Ok(message), silent).await {

@@ -100,7 +100,6 @@ pub trait Authenticate: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// The status to answer with.
-    #[expect(clippy::result_large_err, reason = "a status is what the caller sends")]
     fn client<T>(&self, request: &Request<T>) -> Result<ClientId, Status>;
 
     /// Where the call comes from, for limits per address.
