@@ -13,7 +13,9 @@
 //! `max-grad-norm` long. For one that is not clipped there is no proof: the bound then takes gradients of at most
 //! `max-factor-distance` per value as the honest ones.
 
-use fedlora_adapter::{Adapter, Directive, Optimizer, RoundPlan, Side, TensorRef, TensorSource, UpdateFile, UpdateSource};
+use fedlora_adapter::{
+    Adapter, Directive, Optimizer, RoundPlan, Side, TensorRef, TensorSource, UpdateFile, UpdateSource,
+};
 
 use super::{CheckError, Rejection, sort};
 use crate::ReasonCode;

@@ -1,11 +1,11 @@
 //! How many calls one client and one address may make.
 
+use std::{hash::Hash, net::IpAddr};
 use std::{
     num::NonZeroU32,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use std::{hash::Hash, net::IpAddr};
 
 use fedlora_adapter::ClientId;
 use governor::{
@@ -82,12 +82,7 @@ impl Gate {
         address.map_or(Ok(()), |address| self.check(&self.addresses, &address, "address"))
     }
 
-    fn check<K: Hash + Eq + Clone>(
-        &self,
-        limiter: &Limiter<K>,
-        key: &K,
-        whose: &'static str,
-    ) -> Result<(), CallError> {
+    fn check<K: Hash + Eq + Clone>(&self, limiter: &Limiter<K>, key: &K, whose: &'static str) -> Result<(), CallError> {
         if self.calls.fetch_add(1, Ordering::Relaxed) % CLEAN_EVERY == CLEAN_EVERY - 1 {
             self.clients.retain_recent();
             self.addresses.retain_recent();

@@ -19,7 +19,9 @@ pub(crate) const RETRY_AFTER: &str = "retry-after";
 /// Why a call of a client failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
-    #[error("the client speaks protocol version {found}, this coordinator speaks {PROTOCOL_VERSION}; update the older one")]
+    #[error(
+        "the client speaks protocol version {found}, this coordinator speaks {PROTOCOL_VERSION}; update the older one"
+    )]
     WrongVersion { found: u32 },
     #[error(
         "run {run:?} is trained on the base model with digest {expected}, this client loaded the one with digest {found}; \

@@ -82,7 +82,9 @@ impl Spool {
 
     /// Keeps the first `offset` bytes and forgets the rest.
     pub(super) fn begin(&mut self, offset: u64) -> Result<(), CheckError> {
-        self.file.set_len(offset)?;
+        if offset < self.committed {
+            self.file.set_len(offset)?;
+        }
         self.file.seek(SeekFrom::Start(0))?;
         let mut block = vec![0; BLOCK.min(offset as usize)];
         let mut done = 0;

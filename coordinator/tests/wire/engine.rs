@@ -174,11 +174,7 @@ impl Rounds for FakeEngine {
         fs::rename(spooled, self.blob_path(digest)).map_err(RoundsError::Storage)
     }
 
-    async fn connect(
-        &self,
-        client: ClientId,
-        examples: u64,
-    ) -> Result<(SessionId, mpsc::Receiver<Push>), RoundsError> {
+    async fn connect(&self, client: ClientId, examples: u64) -> Result<(SessionId, mpsc::Receiver<Push>), RoundsError> {
         let (sender, receiver) = mpsc::channel(4);
         let (session, older) = self.with(|state| {
             state.next_session += 1;

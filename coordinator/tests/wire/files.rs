@@ -36,7 +36,8 @@ pub(crate) fn global(width: usize) -> Adapter {
     let spec = spec(width);
     let value = |index: usize| ((index * 37 % 101) as f32 - 50.0) * 1e-3;
     let tensor = |shape: &[usize]| Tensor::from_fn(shape, value);
-    let factors = |module| LoraFactors { a: tensor(&spec.shape(module, Side::A)), b: tensor(&spec.shape(module, Side::B)) };
+    let factors =
+        |module| LoraFactors { a: tensor(&spec.shape(module, Side::A)), b: tensor(&spec.shape(module, Side::B)) };
     let modules = spec.modules.iter().map(|(name, module)| (name.clone(), factors(module))).collect();
     let head = spec.head.iter().map(|(name, shape)| (name.clone(), tensor(shape))).collect();
     Adapter::new(spec, modules, head).expect("made to match")

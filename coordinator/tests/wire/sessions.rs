@@ -64,10 +64,9 @@ async fn a_session_begins_with_the_run_and_the_time() {
 async fn heartbeats_are_answered_and_their_progress_is_told() {
     let world = World::new();
     let mut session = welcomed(&world, 1).await;
-    for heartbeat in [
-        Heartbeat { sequence: 8, round: 0, steps_done: 0 },
-        Heartbeat { sequence: 9, round: ROUND, steps_done: 4 },
-    ] {
+    for heartbeat in
+        [Heartbeat { sequence: 8, round: 0, steps_done: 0 }, Heartbeat { sequence: 9, round: ROUND, steps_done: 4 }]
+    {
         session.say(Up::Heartbeat(heartbeat)).await;
         assert_eq!(session.next().await.expect("an answer"), Down::Heartbeat(heartbeat));
     }

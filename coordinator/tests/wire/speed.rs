@@ -81,35 +81,41 @@ async fn measure(mebibytes: f64) {
     let address = listener.local_addr().expect("bound");
     tokio::spawn(server().add_service(service.into_server()).serve_with_incoming(TcpListenerStream::new(listener)));
     let plan = files::plan(width);
-    let jobs: Vec<_> = [1, 2].map(|id| {
-        let file = Bytes::from(files::honest(width, id));
-        let header = UploadHeader {
-            run_id: 7,
-            round: plan.round.0,
-            spec: digest_bytes(plan.spec),
-            base: digest_bytes(plan.base),
-            size_bytes: file.len() as u64,
-            blake3: digest_bytes(Digest::of(&file)),
-            examples: 20,
-            steps: u64::from(STEPS),
-            train_loss: 0.5,
-        };
-        (id, header, file)
-    })
-    .into();
+    let jobs: Vec<_> = [1, 2]
+        .map(|id| {
+            let file = Bytes::from(files::honest(width, id));
+            let header = UploadHeader {
+                run_id: 7,
+                round: plan.round.0,
+                spec: digest_bytes(plan.spec),
+                base: digest_bytes(plan.base),
+                size_bytes: file.len() as u64,
+                blake3: digest_bytes(Digest::of(&file)),
+                examples: 20,
+                steps: u64::from(STEPS),
+                train_loss: 0.5,
+            };
+            (id, header, file)
+        })
+        .into();
     let mut clients = Vec::new();
     for (id, header, file) in jobs {
-        let channel = Endpoint::from_shared(format!("http://{address}")).expect("valid").connect().await.expect("there");
+        let channel =
+            Endpoint::from_shared(format!("http://{address}")).expect("valid").connect().await.expect("there");
         clients.push((FederationClient::new(channel), id, header, file));
     }
     let (begin, used) = (Instant::now(), processor_seconds());
-    let calls = clients.into_iter().map(|(client, id, header, file)| tokio::spawn(round(client, id, digest, header, file)));
+    let calls =
+        clients.into_iter().map(|(client, id, header, file)| tokio::spawn(round(client, id, digest, header, file)));
     for call in calls.collect::<Vec<_>>() {
         call.await.expect("no panic");
     }
     let (wall, used) = (begin.elapsed().as_secs_f64(), processor_seconds() - used);
     let gibibytes = 4.0 * mebibytes / 1024.0;
-    println!("{mebibytes} MiB x 2 clients, down and up: {wall:.3} s, {used:.2} CPU-s, {:.2} CPU-s/GiB", used / gibibytes);
+    println!(
+        "{mebibytes} MiB x 2 clients, down and up: {wall:.3} s, {used:.2} CPU-s, {:.2} CPU-s/GiB",
+        used / gibibytes
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

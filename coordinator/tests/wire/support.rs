@@ -12,7 +12,8 @@ use fedlora_proto::{
     PROTOCOL_VERSION, digest_bytes,
     federation::{
         Chunk, ClientMessage, Hello, Receipt, ServerMessage, UploadHeader, UploadMessage, UploadStatusRequest,
-        UploadStatusResponse, client_message, federation_client::FederationClient, server_message, upload_message::Kind,
+        UploadStatusResponse, client_message, federation_client::FederationClient, server_message,
+        upload_message::Kind,
     },
 };
 use hyper_util::rt::TokioIo;

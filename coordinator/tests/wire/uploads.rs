@@ -6,9 +6,7 @@ use fedlora_adapter::Digest;
 use fedlora_coordinator::grpc::{RateLimits, Rounds, Settings};
 use fedlora_proto::{
     digest_bytes,
-    federation::{
-        Receipt, UploadHeader, UploadMessage, Verdict, server_message::Kind as Down, upload_message::Kind,
-    },
+    federation::{Receipt, UploadHeader, UploadMessage, Verdict, server_message::Kind as Down, upload_message::Kind},
 };
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};

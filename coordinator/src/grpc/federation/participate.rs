@@ -6,7 +6,7 @@ use fedlora_adapter::{ClientId, Digest, RoundId};
 use fedlora_proto::{
     PROTOCOL_VERSION, digest, digest_bytes,
     federation::{
-        ClientMessage, Decline, Heartbeat, Hello, Run, RoundClosed, RunFinished, ServerMessage, Task, Welcome,
+        ClientMessage, Decline, Heartbeat, Hello, RoundClosed, Run, RunFinished, ServerMessage, Task, Welcome,
         client_message::Kind as Up, server_message::Kind as Down,
     },
 };

@@ -170,10 +170,8 @@ fn names(world: &World) -> Vec<Case> {
         let further = entry(name, "F32", "[2]", "[96,104]");
         with_entries(&[entries(), vec![further]].concat(), &[body(), vec![0; 8]].concat())
     };
-    let without_a = with_entries(
-        &[entry(B, "F32", "[3,2]", "[0,24]"), entry(HEAD, "F32", "[2]", "[24,32]")],
-        &body()[64..],
-    );
+    let without_a =
+        with_entries(&[entry(B, "F32", "[3,2]", "[0,24]"), entry(HEAD, "F32", "[2]", "[24,32]")], &body()[64..]);
     let without_head = with_entries(&entries()[..2], &body()[..88]);
     let unexpected = [
         ("a name that climbs", with_name("../../../../etc/passwd")),
@@ -224,9 +222,8 @@ fn headers(world: &World) -> Vec<Case> {
         bytes
     };
     let nested = format!("{}1{}", "[".repeat(500), "]".repeat(500));
-    let metadata = |value: &str| {
-        with_entries(&[vec![format!("\"__metadata__\":{value}")], entries()].concat(), &body())
-    };
+    let metadata =
+        |value: &str| with_entries(&[vec![format!("\"__metadata__\":{value}")], entries()].concat(), &body());
     let text = |header: &str| with_header(header.as_bytes(), &body());
     let invalid = with_header(&[b"{\"".as_slice(), &[0xff, 0xfe], b"\":1}"].concat(), &body());
     let mut zip = b"PK\x03\x04\x14\x00\x00\x00".to_vec();
@@ -237,7 +234,12 @@ fn headers(world: &World) -> Vec<Case> {
         file(world, "a header of a gigabyte", &declared(1 << 30), "TOO_LARGE"),
         file(world, "a header without bytes", &declared(0), "MALFORMED_FILE"),
         file(world, "a header that ends behind the file", &declared(4000), "MALFORMED_FILE"),
-        file(world, "metadata of a hundred kilobytes", &metadata(&format!("{{\"a\":\"{}\"}}", "x".repeat(100_000))), "TOO_LARGE"),
+        file(
+            world,
+            "metadata of a hundred kilobytes",
+            &metadata(&format!("{{\"a\":\"{}\"}}", "x".repeat(100_000))),
+            "TOO_LARGE",
+        ),
         file(world, "a ZIP archive", &zip, "TOO_LARGE"),
         file(world, "zeros", &[0; 600], "MALFORMED_FILE"),
         file(world, "a header that is no text", &invalid, "MALFORMED_FILE"),
@@ -274,12 +276,7 @@ fn distances(world: &World) -> Vec<Case> {
         file(world, "one value of 10^30", &with_value(7, 1e30), "TOO_FAR"),
         file(world, "the largest number", &with_value(17, f32::MAX), "TOO_FAR"),
         file(world, "the smallest number", &with_value(23, f32::MIN), "TOO_FAR"),
-        Case {
-            name: "a change without a step",
-            client: SENDER,
-            messages: unmoved,
-            expected: rejected("TOO_FAR"),
-        },
+        Case { name: "a change without a step", client: SENDER, messages: unmoved, expected: rejected("TOO_FAR") },
     ]
 }
 
