@@ -8,13 +8,18 @@
 
 mod api;
 mod blobs;
+pub mod check;
 pub mod config;
 mod engine;
+pub mod grpc;
+pub mod http;
+pub mod metrics;
 mod round;
 mod run;
 mod step;
 mod store;
 mod time;
+mod upload;
 
 pub use api::{CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, UpdateMeta};
 pub use blobs::Blobs;

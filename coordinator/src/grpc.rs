@@ -1,0 +1,16 @@
+//! The services over gRPC. Nothing here decides about rounds: calls are checked, bounded and handed to the engine.
+
+mod federation;
+mod health;
+mod limits;
+mod patience;
+pub(crate) mod progress;
+pub(crate) mod status;
+mod transport;
+
+pub use federation::{Authenticate, FederationService, Now, Rounds, RoundsError, Settings};
+pub use health::reflection;
+pub use limits::{Gate, RateLimits};
+pub use patience::{Patient, patient};
+pub use progress::{CountBytes, CountBytesLayer};
+pub use transport::server;

@@ -1,0 +1,363 @@
+//! Uploads of valid updates, whatever happens to the calls that carry them.
+
+use std::{fs, num::NonZeroUsize, os::unix::fs::symlink, time::Duration};
+
+use fedlora_adapter::Digest;
+use fedlora_coordinator::grpc::{RateLimits, Rounds, Settings};
+use fedlora_proto::{
+    digest_bytes,
+    federation::{Receipt, UploadHeader, UploadMessage, Verdict, server_message::Kind as Down, upload_message::Kind},
+};
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tonic::Code;
+
+use crate::{
+    engine::NOT_INVITED,
+    files,
+    support::{WIDTH, World, chunks, from, id, messages, then_silent, told},
+};
+
+#[track_caller]
+fn assert_verdict(receipt: &Receipt, verdict: Verdict, reason: &str) {
+    assert_eq!((receipt.verdict(), receipt.reason.as_str()), (verdict, reason), "{}", receipt.detail);
+}
+
+/// Nothing is left where partial uploads lie.
+fn spool_is_empty(world: &World) -> bool {
+    let place = world.engine.spool_path(id(1), Digest::of(b"any"));
+    fs::read_dir(place.parent().expect("a folder")).expect("readable").next().is_none()
+}
+
+#[tokio::test]
+async fn a_round_from_hello_to_receipt() {
+    let world = World::new();
+    let mut session = world.join(1).await.expect("a session");
+    assert!(matches!(session.next().await, Ok(Down::Welcome(_))));
+    let file = files::honest(WIDTH, 1);
+    let receipt = world.upload_file(1, &file, 100).await.expect("a receipt");
+    assert_verdict(&receipt, Verdict::Accepted, "");
+    assert_eq!(world.engine.books().accepted, [(id(1), (Digest::of(&file), 20))].into());
+    assert_eq!(fs::read(world.engine.blob_path(Digest::of(&file))).expect("durable"), file);
+    assert!(spool_is_empty(&world));
+    let metrics = world.metrics.render();
+    assert!(metrics.contains("fedlora_updates_total{verdict=\"accepted\",reason=\"\"} 1"), "{metrics}");
+    assert!(metrics.contains(&format!("direction=\"up\"}} {}", file.len())), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_large_update_comes_in_chunks_of_any_size() {
+    // 1.1 MiB: more than a batch, a window and a chunk.
+    let width = 140_000;
+    let world = World::with(width, Settings::default(), RateLimits::default());
+    for (client, size) in [(1, 1 << 20), (2, 300_000), (3, 4096)] {
+        let file = files::honest(width, client);
+        assert!(file.len() > 1 << 20);
+        let receipt = world.upload_file(client, &file, size).await.expect("a receipt");
+        assert_verdict(&receipt, Verdict::Accepted, "");
+        assert!(fs::read(world.engine.blob_path(Digest::of(&file))).expect("durable") == file);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_broken_after_any_chunk_goes_on_there() {
+    const CHUNK: usize = 64;
+    let file = files::honest(WIDTH, 1);
+    let whole = file.len().div_ceil(CHUNK);
+    for broken_after in 0..=whole {
+        let world = World::new();
+        let all = chunks(&file, 0, CHUNK);
+        let first = messages(world.header(&file), all[..broken_after].to_vec());
+        if broken_after < whole {
+            let status = world.upload(1, tokio_stream::iter(first)).await.expect_err("incomplete");
+            assert_eq!(told(&status), (Code::Aborted, "INCOMPLETE".to_owned()));
+            let state = world.status(1, &file).await;
+            assert_eq!((state.committed_bytes, state.receipt), ((broken_after * CHUNK) as u64, None));
+            let rest = messages(world.header(&file), all[broken_after..].to_vec());
+            let receipt = world.upload(1, tokio_stream::iter(rest)).await.expect("a receipt");
+            assert_verdict(&receipt, Verdict::Accepted, "");
+        } else {
+            world.upload(1, tokio_stream::iter(first)).await.expect("a receipt");
+        }
+        assert_eq!(world.engine.books().accepted, [(id(1), (Digest::of(&file), 20))].into());
+        assert_eq!(fs::read(world.engine.blob_path(Digest::of(&file))).expect("durable"), file);
+        let receipt = world.status(1, &file).await.receipt.expect("judged");
+        assert_verdict(&receipt, Verdict::Accepted, "");
+    }
+}
+
+#[tokio::test]
+async fn what_came_in_before_a_connection_died_is_kept() {
+    let world = World::new();
+    let file = files::honest(WIDTH, 1);
+    let (sender, receiver) = mpsc::channel::<UploadMessage>(16);
+    for message in messages(world.header(&file), chunks(&file, 0, 100)[..2].to_vec()) {
+        sender.send(message).await.expect("room");
+    }
+    let mut client = world.client();
+    let call = tokio::spawn(async move { client.upload(from(1, ReceiverStream::new(receiver))).await });
+    // The chunks are counted as they are taken: then the caller dies without a word.
+    while !world.metrics.render().contains("direction=\"up\"} 200") {
+        tokio::task::yield_now().await;
+    }
+    call.abort();
+    drop(sender);
+    // The next call takes the slot over, whether or not the server has noticed the death of the first.
+    let mut rest = messages(world.header(&file), chunks(&file, 200, 100));
+    let header = rest.remove(0);
+    let (sender, receiver) = mpsc::channel::<UploadMessage>(16);
+    sender.send(header).await.expect("room");
+    for message in rest {
+        sender.send(message).await.expect("room");
+    }
+    drop(sender);
+    let receipt = world.upload(1, ReceiverStream::new(receiver)).await.expect("a receipt");
+    assert_verdict(&receipt, Verdict::Accepted, "");
+}
+
+#[tokio::test]
+async fn a_client_that_lost_its_memory_begins_anew() {
+    let world = World::new();
+    let file = files::honest(WIDTH, 1);
+    let part = messages(world.header(&file), chunks(&file, 0, 100)[..2].to_vec());
+    world.upload(1, tokio_stream::iter(part)).await.expect_err("incomplete");
+    let receipt = world.upload_file(1, &file, 90).await.expect("a receipt");
+    assert_verdict(&receipt, Verdict::Accepted, "");
+}
+
+#[tokio::test]
+async fn a_damaged_spool_file_is_noticed() {
+    let world = World::new();
+    let file = files::honest(WIDTH, 1);
+    let place = world.engine.spool_path(id(1), Digest::of(&file));
+    fs::write(&place, &file[..300]).expect("a writable folder");
+    let mut damaged = file[..300].to_vec();
+    damaged[299] ^= 1;
+    fs::write(&place, damaged).expect("a writable folder");
+    let rest = messages(world.header(&file), chunks(&file, 300, 100));
+    let receipt = world.upload(1, tokio_stream::iter(rest)).await.expect("a receipt");
+    assert_verdict(&receipt, Verdict::Rejected, "DIGEST_MISMATCH");
+    assert!(spool_is_empty(&world), "the next attempt begins anew");
+    let receipt = world.upload_file(1, &file, 100).await.expect("a receipt");
+    assert_verdict(&receipt, Verdict::Accepted, "");
+}
+
+#[tokio::test]
+async fn the_same_content_gets_the_same_receipt_and_other_content_does_not_count() {
+    let world = World::new();
+    let (first, second) = (files::honest(WIDTH, 1), files::honest(WIDTH, 2));
+    world.upload_file(1, &first, 100).await.expect("a receipt");
+    let books = world.engine.books();
+    let again = world.upload_file(1, &first, 100).await.expect("a receipt");
+    assert_verdict(&again, Verdict::Duplicate, "");
+    let header_alone = tokio_stream::iter(messages(world.header(&first), Vec::new()));
+    assert_verdict(&world.upload(1, header_alone).await.expect("a receipt"), Verdict::Duplicate, "");
+    let other = world.upload_file(1, &second, 100).await.expect("a receipt");
+    assert_verdict(&other, Verdict::Conflict, "ALREADY_SUBMITTED");
+    let foreign = world.upload_file(NOT_INVITED, &second, 100).await.expect("a receipt");
+    assert_verdict(&foreign, Verdict::NotInvited, "NOT_INVITED");
+    assert_eq!(world.engine.books(), books);
+}
+
+#[tokio::test]
+async fn an_update_that_is_overtaken_by_the_end_of_its_round_is_late() {
+    let world = World::new();
+    let file = files::honest(WIDTH, 1);
+    let (sender, receiver) = mpsc::channel::<UploadMessage>(16);
+    for message in messages(world.header(&file), chunks(&file, 0, 100)) {
+        sender.send(message).await.expect("room");
+    }
+    let mut client = world.client();
+    let call = tokio::spawn(async move { client.upload(from(1, ReceiverStream::new(receiver))).await });
+    while !world.metrics.render().contains(&format!("direction=\"up\"}} {}", file.len())) {
+        tokio::task::yield_now().await;
+    }
+    world.engine.close_round();
+    drop(sender);
+    let receipt = call.await.expect("no panic").expect("a receipt").into_inner();
+    assert_verdict(&receipt, Verdict::Late, "STALE_ROUND");
+    assert!(world.engine.books().accepted.is_empty());
+}
+
+#[tokio::test]
+async fn a_younger_upload_of_the_same_client_takes_over() {
+    let world = World::new();
+    let file = files::honest(WIDTH, 1);
+    let part = then_silent(messages(world.header(&file), chunks(&file, 0, 100)[..3].to_vec()));
+    let mut client = world.client();
+    let older = tokio::spawn(async move { client.upload(from(1, part)).await });
+    while !world.metrics.render().contains("direction=\"up\"} 300") {
+        tokio::task::yield_now().await;
+    }
+    let rest = messages(world.header(&file), chunks(&file, 300, 100));
+    let receipt = world.upload(1, tokio_stream::iter(rest)).await.expect("a receipt");
+    assert_verdict(&receipt, Verdict::Accepted, "");
+    let status = older.await.expect("no panic").expect_err("superseded");
+    assert_eq!(told(&status), (Code::Aborted, "SUPERSEDED".to_owned()));
+}
+
+#[tokio::test]
+async fn a_client_has_one_partial_upload() {
+    let world = World::new();
+    for client in [1, 2] {
+        for version in 0..4 {
+            let file = files::honest(WIDTH, version);
+            let part = messages(world.header(&file), chunks(&file, 0, 100)[..2].to_vec());
+            world.upload(client, tokio_stream::iter(part)).await.expect_err("incomplete");
+        }
+    }
+    let place = world.engine.spool_path(id(1), Digest::of(b"any"));
+    let left = fs::read_dir(place.parent().expect("a folder")).expect("readable").count();
+    assert_eq!(left, 2, "one of each client");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_falls_silent_is_cut_off_and_keeps_its_place() {
+    let world = World::new();
+    let file = files::honest(WIDTH, 1);
+    let begin = tokio::time::Instant::now();
+    let part = then_silent(messages(world.header(&file), chunks(&file, 0, 100)[..2].to_vec()));
+    let status = world.upload(1, part).await.expect_err("silent");
+    assert_eq!(told(&status), (Code::DeadlineExceeded, "STALLED".to_owned()));
+    // Virtual time: one window of 10 s, and no second one.
+    assert!((10..20).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+    assert_eq!(world.status(1, &file).await.committed_bytes, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_dribbles_is_cut_off() {
+    let width = 20_000;
+    let world = World::with(width, Settings::default(), RateLimits::default());
+    let file = files::honest(width, 1);
+    // A byte a second, where 64 KiB in ten seconds are the least.
+    let mut parts = messages(world.header(&file), chunks(&file[..600], 0, 1));
+    let header = tokio_stream::once(parts.remove(0));
+    let slow = header.chain(tokio_stream::iter(parts).throttle(Duration::from_secs(1)));
+    let begin = tokio::time::Instant::now();
+    let status = world.upload(1, slow).await.expect_err("too slow");
+    assert_eq!(told(&status), (Code::DeadlineExceeded, "STALLED".to_owned()));
+    assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_but_steady_upload_is_let_be() {
+    let width = 140_000;
+    let world = World::with(width, Settings::default(), RateLimits::default());
+    let file = files::honest(width, 1);
+    // 128 KiB every 9 s: nine chunks, more than a minute in all.
+    let parts = tokio_stream::iter(messages(world.header(&file), chunks(&file, 0, 128 * 1024)));
+    let receipt = world.upload(1, parts.throttle(Duration::from_secs(9))).await.expect("a receipt");
+    assert_verdict(&receipt, Verdict::Accepted, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_without_a_header_is_cut_off() {
+    let world = World::new();
+    let status = world.upload(1, tokio_stream::pending()).await.expect_err("silent");
+    assert_eq!(told(&status), (Code::DeadlineExceeded, "SILENT".to_owned()));
+}
+
+#[tokio::test]
+async fn revocation_ends_an_upload() {
+    let world = World::new();
+    let file = files::honest(WIDTH, 1);
+    let part = then_silent(messages(world.header(&file), chunks(&file, 0, 100)[..2].to_vec()));
+    let mut client = world.client();
+    let call = tokio::spawn(async move { client.upload(from(1, part)).await });
+    while !world.metrics.render().contains("direction=\"up\"} 200") {
+        tokio::task::yield_now().await;
+    }
+    world.engine.revoke(id(1));
+    let status = call.await.expect("no panic").expect_err("revoked");
+    assert_eq!(told(&status), (Code::PermissionDenied, "REVOKED".to_owned()));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_the_upload_and_nothing_else() {
+    let world = World::new();
+    let (file, other) = (files::honest(WIDTH, 1), files::honest(WIDTH, 2));
+    // A device that is always full, where the spool file would be.
+    symlink("/dev/full", world.engine.spool_path(id(1), Digest::of(&file))).expect("a writable folder");
+    let status = world.upload_file(1, &file, 100).await.expect_err("full");
+    assert_eq!(told(&status), (Code::ResourceExhausted, "STORAGE_FULL".to_owned()));
+    assert!(status.metadata().contains_key("retry-after"));
+    assert!(spool_is_empty(&world), "half a file on a full disk is given up");
+    world.engine.fill_disk(true);
+    let status = world.upload_file(2, &other, 100).await.expect_err("full");
+    assert_eq!(told(&status), (Code::ResourceExhausted, "STORAGE_FULL".to_owned()));
+    assert_eq!(world.status(2, &other).await.committed_bytes, other.len() as u64, "it need not be sent again");
+    world.engine.fill_disk(false);
+    let nothing_left = tokio_stream::iter(messages(world.header(&other), Vec::new()));
+    assert_verdict(&world.upload(2, nothing_left).await.expect("a receipt"), Verdict::Accepted, "");
+    assert_verdict(&world.upload_file(1, &file, 100).await.expect("a receipt"), Verdict::Accepted, "");
+}
+
+#[tokio::test]
+async fn more_bytes_than_there_is_room_for_are_told_to_come_back() {
+    let settings = Settings { max_upload_bytes: 1, ..Settings::default() };
+    let world = World::with(WIDTH, settings, RateLimits::default());
+    let (file, other) = (files::honest(WIDTH, 1), files::honest(WIDTH, 2));
+    let part = then_silent(messages(world.header(&file), chunks(&file, 0, 100)[..1].to_vec()));
+    let mut client = world.client();
+    let first = tokio::spawn(async move { client.upload(from(1, part)).await });
+    while !world.metrics.render().contains("direction=\"up\"} 100") {
+        tokio::task::yield_now().await;
+    }
+    let status = world.upload_file(2, &other, 100).await.expect_err("no room");
+    assert_eq!(told(&status), (Code::ResourceExhausted, "BUSY".to_owned()));
+    assert_eq!(status.metadata().get("retry-after").expect("set"), "5");
+    first.abort();
+    // The room comes back with the end of the first; a younger call of its client ends it for certain.
+    assert_verdict(&world.upload_file(1, &file, 100).await.expect("a receipt"), Verdict::Accepted, "");
+    assert_verdict(&world.upload_file(2, &other, 100).await.expect("a receipt"), Verdict::Accepted, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_wait_for_their_turn_and_not_for_ever() {
+    let settings = Settings {
+        max_concurrent_transfers: NonZeroUsize::MIN,
+        transfer_queue_timeout_ms: 5_000,
+        ..Settings::default()
+    };
+    let world = World::with(WIDTH, settings, RateLimits::default());
+    let (file, other) = (files::honest(WIDTH, 1), files::honest(WIDTH, 2));
+    let part = then_silent(messages(world.header(&file), chunks(&file, 0, 100)[..1].to_vec()));
+    let mut client = world.client();
+    let first = tokio::spawn(async move { client.upload(from(1, part)).await });
+    while !world.metrics.render().contains("direction=\"up\"} 100") {
+        tokio::task::yield_now().await;
+    }
+    let status = world.upload_file(2, &other, 100).await.expect_err("after five seconds");
+    assert_eq!(told(&status), (Code::ResourceExhausted, "BUSY".to_owned()));
+    let (waited, stalled) = tokio::join!(world.upload_file(2, &other, 100), first);
+    let status = stalled.expect("no panic").expect_err("silent for ten seconds");
+    assert_eq!(told(&status), (Code::DeadlineExceeded, "STALLED".to_owned()));
+    assert_verdict(&waited.expect("the turn of the silent one"), Verdict::Accepted, "");
+}
+
+#[tokio::test]
+async fn another_client_s_partial_upload_is_not_to_be_continued() {
+    let world = World::new();
+    let file = files::honest(WIDTH, 1);
+    let part = messages(world.header(&file), chunks(&file, 0, 100)[..2].to_vec());
+    world.upload(1, tokio_stream::iter(part)).await.expect_err("incomplete");
+    assert_eq!(world.status(2, &file).await.committed_bytes, 0);
+    let rest = messages(world.header(&file), chunks(&file, 200, 100));
+    let status = world.upload(2, tokio_stream::iter(rest)).await.expect_err("nothing there");
+    assert_eq!(told(&status), (Code::OutOfRange, "BAD_CHUNK".to_owned()));
+    assert_eq!(status.message(), "a chunk at byte 200, expected one at byte 0");
+}
+
+#[tokio::test]
+async fn a_round_of_two_clients_in_any_chunks_leaves_the_same_bytes() {
+    let world = World::new();
+    for client in [1, 2] {
+        let file = files::honest(WIDTH, client);
+        let header = UploadHeader { blake3: digest_bytes(Digest::of(&file)), ..world.header(&file) };
+        let kinds = chunks(&file, 0, 7 * client as usize).into_iter().map(Kind::Chunk);
+        let all = std::iter::once(Kind::Header(header)).chain(kinds).map(|kind| UploadMessage { kind: Some(kind) });
+        let receipt = world.upload(client, tokio_stream::iter(all.collect::<Vec<_>>())).await.expect("a receipt");
+        assert_verdict(&receipt, Verdict::Accepted, "");
+        assert_eq!(fs::read(world.engine.blob_path(Digest::of(&file))).expect("durable"), file);
+    }
+}
