@@ -6,11 +6,17 @@
 
 mod api;
 pub mod config;
+mod grpc;
+pub mod identity;
 mod round;
 mod run;
 mod time;
+pub mod tls;
 
 pub use api::{CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, UpdateMeta};
+pub use grpc::{Authenticator, IdentityLimits, IdentityService, UntilRevoked, until_revoked};
+pub use identity::{Fingerprint, IdentityError, Now, Peer, Registry, RegistrySettings, Role};
 pub use round::{FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Tally, Verdict};
 pub use run::{Run, RunEffect, RunError, RunEvent, RunSettings, RunStatus};
 pub use time::Timestamp;
+pub use tls::{ConnectionInfo, TlsConnection, TlsError, TlsSettings, tls_incoming};
