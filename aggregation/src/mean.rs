@@ -1,6 +1,6 @@
 //! The weighted mean of many large tensors, at the speed of memory.
 //!
-//! Blocks of elements go to threads; within a block the accumulators are f64 and stay in the cache while the clients'
+//! Blocks of elements go to threads; within a block the accumulators are f64 and stay in the caches while the clients'
 //! values stream past, several clients per pass. Each element is `((0 + p_1 x_1) + p_2 x_2) + ...` in
 //! client order, whatever the blocks, the grouping and the width of the vector unit: multiply and add are rounded
 //! separately, so wider registers do not change a bit.
@@ -13,9 +13,9 @@ use rayon::prelude::*;
 
 use crate::AggregationError;
 
-/// Elements per block: 128 KiB of accumulators and 64 KiB per client of a group, so that all stays in the second-level
-/// cache while each read from a file is long enough to be worth its system call.
-const BLOCK: usize = 16 * 1024;
+/// Elements per block: reads of 128 KiB from a file, each worth its system call. Accumulators and values together are a
+/// little more than a second-level cache of 512 KiB.
+const BLOCK: usize = 32 * 1024;
 /// Clients per pass over the accumulators.
 const GROUP: usize = 4;
 

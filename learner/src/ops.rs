@@ -6,7 +6,9 @@
 #![allow(clippy::inline_always, reason = "a vector instruction set holds only in what is inlined where it is enabled")]
 
 mod attention;
+mod buffers;
 mod elementwise;
+mod frozen_weight;
 mod gelu;
 mod gemm;
 mod grouped_linear;
@@ -20,6 +22,7 @@ mod storage;
 mod testing;
 
 pub use attention::attention;
+pub use frozen_weight::FrozenWeight;
 pub use gelu::gelu;
 pub use grouped_linear::grouped_linear;
 pub(crate) use layer_norm::composite as composite_layer_norm;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::Tensor;
 use fedlora_adapter::{ModuleName, ModuleSpec, Tensor as HostTensor};
 
-use crate::evaluate::read;
+use crate::{evaluate::read, ops::FrozenWeight};
 
 /// `x Wᵀ + b`, frozen.
 #[derive(Debug, Clone)]
@@ -13,7 +13,7 @@ pub(super) struct Linear {
     /// Name in adapters: that of the checkpoint, without `.weight`, behind the model's prefix.
     pub(super) name: ModuleName,
     /// `[d_out, d_in]`.
-    pub(super) weight: Tensor<2>,
+    pub(super) weight: FrozenWeight,
     /// `[d_out]`.
     pub(super) bias: Tensor<1>,
 }
@@ -21,7 +21,7 @@ pub(super) struct Linear {
 impl Linear {
     /// Widths of input and output.
     fn spec(&self) -> ModuleSpec {
-        let [d_out, d_in] = self.weight.dims();
+        let [d_out, d_in] = self.weight.tensor().dims();
         ModuleSpec { d_in, d_out }
     }
 }
@@ -38,7 +38,7 @@ impl Linears {
         let (mut specs, mut weights) = (BTreeMap::new(), BTreeMap::new());
         for layer in layers {
             specs.insert(layer.name.clone(), layer.spec());
-            weights.insert(layer.name.clone(), layer.weight.clone());
+            weights.insert(layer.name.clone(), layer.weight.tensor().clone());
         }
         Self { specs, weights }
     }

@@ -46,7 +46,7 @@ impl<'a> Pass<'a> {
     /// The layer, with its adapter if it has one.
     pub(super) fn linear(&mut self, x: Tensor<2>, layer: &Linear) -> Tensor<2> {
         if self.trains_weights {
-            return x.matmul(layer.weight.clone().transpose()) + layer.bias.clone().unsqueeze();
+            return x.matmul(layer.weight.tensor().clone().transpose()) + layer.bias.clone().unsqueeze();
         }
         let (weight, bias) = (layer.weight.clone(), Some(layer.bias.clone()));
         let Some(adapters) = self.adapters.filter(|adapters| adapters.adapts(&layer.name)) else {

@@ -54,7 +54,7 @@ impl<'a, W: Weights> Loader<'a, W> {
     pub(super) fn linear(&mut self, name: &str, d_in: usize, d_out: usize) -> Result<Linear, LearnerError> {
         Ok(Linear {
             name: ModuleName::new(format!("{}{name}", self.prefix)),
-            weight: self.tensor(&format!("{name}.weight"), [d_out, d_in])?,
+            weight: self.tensor(&format!("{name}.weight"), [d_out, d_in])?.into(),
             bias: self.tensor(&format!("{name}.bias"), [d_out])?,
         })
     }

@@ -12,6 +12,7 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use self::head::{Gradient, Head, Wanted};
+use super::buffers::{overwritten, recycle};
 use super::gemm::View;
 use super::storage::{dense, extents, is_fused, split_mut, tensor};
 
@@ -117,6 +118,8 @@ impl Backward<Flex, 3> for AttentionBackward {
         let grad = dense(grads.consume::<Flex>(&ops.node));
         let wanted = Wanted { q: ops.parents[0].is_some(), k: ops.parents[1].is_some(), v: ops.parents[2].is_some() };
         let gradients = backward(&ops.state, &grad, wanted);
+        let Inputs { q, k, v, .. } = ops.state.inputs;
+        [grad, q, k, v].into_iter().for_each(recycle);
         for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 grads.register::<Flex>(parent.id, gradient);
@@ -156,7 +159,7 @@ fn part(x: &FlexTensor, first: usize, length: usize, head: usize, heads: usize) 
 fn forward(inputs: Inputs) -> (FlexTensor, Saved) {
     let [tokens, width] = inputs.extents();
     let heads = inputs.heads;
-    let mut y = vec![0.0; tokens * width];
+    let mut y = overwritten(tokens * width);
     let mut denominators = vec![0.0; tokens * heads];
     let rows = split_mut(&mut y, inputs.lengths.iter().map(|length| length * width));
     let logs = split_mut(&mut denominators, inputs.lengths.iter().map(|length| length * heads));
@@ -177,7 +180,7 @@ fn backward(saved: &Saved, grad: &FlexTensor, wanted: Wanted) -> [Option<FlexTen
     let inputs = &saved.inputs;
     let [tokens, width] = inputs.extents();
     let heads = inputs.heads;
-    let buffer = |wanted: bool| vec![0.0; if wanted { tokens * width } else { 0 }];
+    let buffer = |wanted: bool| overwritten(if wanted { tokens * width } else { 0 });
     let mut outputs = [buffer(wanted.q), buffer(wanted.k), buffer(wanted.v)];
     let [q, k, v] = outputs.each_mut().map(|output| {
         let rows = if output.is_empty() { 0 } else { width };

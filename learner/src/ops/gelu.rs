@@ -10,6 +10,7 @@ use burn_flex::FlexTensor;
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::buffers::{overwritten, recycle};
 use super::elementwise::normal;
 use super::storage::{dense, extents, is_fused, tensor};
 
@@ -64,13 +65,14 @@ impl Backward<Flex, 1> for GeluBackward {
         let grad = grads.consume::<Flex>(&ops.node);
         if let [Some(parent)] = ops.parents {
             grads.register::<Flex>(parent.id, backward(&ops.state, dense(grad)));
+            recycle(ops.state);
         }
     }
 }
 
 fn forward(x: &FlexTensor) -> FlexTensor {
     let values = x.storage::<f32>();
-    let mut y = vec![0.0; values.len()];
+    let mut y = overwritten(values.len());
     y.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK)).for_each(|(y, x)| {
         Arch::new().dispatch(
             #[inline(always)]

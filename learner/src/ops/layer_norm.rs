@@ -10,6 +10,7 @@ use burn_flex::FlexTensor;
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::buffers::{overwritten, recycle};
 use super::elementwise::{dot, sum};
 use super::storage::{dense, extents, is_fused, tensor};
 
@@ -132,8 +133,9 @@ impl<const N: usize> Backward<Flex, N> for NormBackward {
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let grad = grads.consume::<Flex>(&ops.node);
-        let (saved, gamma) = &ops.state;
-        let grad = backward(dense(grad), saved, gamma);
+        let (saved, gamma) = ops.state;
+        let grad = backward(dense(grad), &saved, &gamma);
+        recycle(saved.rows);
         for parent in ops.parents.into_iter().flatten() {
             grads.register::<Flex>(parent.id, grad.clone());
         }
@@ -152,7 +154,7 @@ fn forward(
     let residual = residual.map(dense);
     let [tokens, width] = extents(&x);
     let (gamma, beta) = (gamma.storage::<f32>(), beta.storage::<f32>());
-    let mut y = vec![0.0; tokens * width];
+    let mut y = overwritten(tokens * width);
     let mut inverse_deviations = vec![0.0; tokens];
     let block = (ROWS * width).max(1);
     let rows = x.storage_mut::<f32>().par_chunks_mut(block).zip(y.par_chunks_mut(block));
@@ -176,6 +178,7 @@ fn forward(
             },
         );
     });
+    residual.into_iter().for_each(recycle);
     (tensor(y, [tokens, width]), Normalised { rows: x, inverse_deviations })
 }
 

@@ -8,16 +8,19 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
-use super::gemm::{Packed, Start, View, multiply};
+use super::buffers::{overwritten, recycle};
+use super::frozen_weight::{Forms, FrozenWeight, PackedWeight};
+use super::gemm::{Start, View, multiply};
 use super::optional::Optional;
 use super::storage::{dense, extents, is_fused, tensor};
 
 /// `x Wᵀ + bias` for a frozen `weight` `[d_out, d_in]` and a frozen `bias` `[d_out]`: only `x` gets a gradient.
 #[must_use]
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+pub fn linear(x: Tensor<2>, weight: impl Into<FrozenWeight>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let (weight, forms) = weight.into().into_parts();
     if is_fused(&x) {
         let (weight, bias) = (weight.into_dispatch(), Optional::new(bias));
-        Tensor::from_dispatch(<Dispatch as LinearOperation>::linear(x.into_dispatch(), weight, bias))
+        Tensor::from_dispatch(<Dispatch as LinearOperation>::linear(x.into_dispatch(), weight, forms, bias))
     } else {
         composite(x, weight, bias)
     }
@@ -37,22 +40,28 @@ trait LinearOperation: Backend {
     fn linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        forms: Forms,
         #[extension_type] bias: Optional<Self>,
     ) -> FloatTensor<Self>;
 }
 
 impl LinearOperation for Flex {
-    fn linear(x: FlexTensor, weight: FlexTensor, bias: Optional<Self>) -> FlexTensor {
-        forward(&dense(x), &dense(weight), bias.into_dense().as_ref())
+    fn linear(x: FlexTensor, weight: FlexTensor, forms: Forms, bias: Optional<Self>) -> FlexTensor {
+        forward(dense(x), &PackedWeight::new(weight, forms), bias.into_dense().as_ref())
     }
 }
 
 impl<C: CheckpointStrategy> LinearOperation for Autodiff<Flex, C> {
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: Optional<Self>) -> FloatTensor<Self> {
+    fn linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        forms: Forms,
+        bias: Optional<Self>,
+    ) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
-        let weight = dense(weight.into_primitive());
+        let weight = PackedWeight::new(weight.into_primitive(), forms);
         let bias = bias.into_constant();
-        let y = forward(&dense(x), &weight, bias.as_ref());
+        let y = forward(dense(x), &weight, bias.as_ref());
         match LinearBackward.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => prepared.finish(weight, y),
             OpsKind::UnTracked(prepared) => prepared.finish(y),
@@ -64,35 +73,32 @@ impl<C: CheckpointStrategy> LinearOperation for Autodiff<Flex, C> {
 struct LinearBackward;
 
 impl Backward<Flex, 1> for LinearBackward {
-    /// The weight.
-    type State = FlexTensor;
+    type State = PackedWeight;
 
-    fn backward(self, ops: Ops<FlexTensor, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+    fn backward(self, ops: Ops<PackedWeight, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let grad = grads.consume::<Flex>(&ops.node);
         if let [Some(parent)] = ops.parents {
-            grads.register::<Flex>(parent.id, backward(&dense(grad), &ops.state));
+            grads.register::<Flex>(parent.id, backward(dense(grad), &ops.state));
         }
     }
 }
 
-fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
-    let [tokens, d_in] = extents(x);
-    let [d_out, _] = extents::<2>(weight);
-    let weight = Packed::parallel(View::dense(weight.storage(), d_out, d_in).transposed());
+fn forward(x: FlexTensor, weight: &PackedWeight, bias: Option<&FlexTensor>) -> FlexTensor {
+    let [tokens, d_in] = extents(&x);
     let start = bias.map_or(Start::Zero, |bias| Start::Bias(bias.storage()));
-    let mut y = vec![0.0; tokens * d_out];
-    multiply(View::dense(x.storage(), tokens, d_in), &weight, start, &mut y);
-    tensor(y, [tokens, d_out])
+    let mut y = overwritten(tokens * weight.d_out());
+    multiply(View::dense(x.storage(), tokens, d_in), weight.forward(), start, &mut y);
+    recycle(x);
+    tensor(y, [tokens, weight.d_out()])
 }
 
 /// The gradient with respect to `x`, `grad · W`.
-fn backward(grad: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
-    let [tokens, _] = extents::<2>(grad);
-    let [d_out, d_in] = extents(weight);
-    let weight = Packed::parallel(View::dense(weight.storage(), d_out, d_in));
-    let mut grad_x = vec![0.0; tokens * d_in];
-    multiply(View::dense(grad.storage(), tokens, d_out), &weight, Start::Zero, &mut grad_x);
-    tensor(grad_x, [tokens, d_in])
+fn backward(grad: FlexTensor, weight: &PackedWeight) -> FlexTensor {
+    let [tokens, d_out] = extents(&grad);
+    let mut grad_x = overwritten(tokens * weight.d_in());
+    multiply(View::dense(grad.storage(), tokens, d_out), weight.backward(), Start::Zero, &mut grad_x);
+    recycle(grad);
+    tensor(grad_x, [tokens, weight.d_in()])
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use self::kernel::{Inputs, Saved, Wanted, backward, forward};
+use super::buffers::recycle;
+use super::frozen_weight::{Forms, FrozenWeight, PackedWeight};
 use super::linear;
 use super::optional::Optional;
 use super::storage::{dense, is_fused};
@@ -40,16 +42,18 @@ pub struct Lora {
 ///
 /// If the row counts do not sum to `T`, or their number is not `G`.
 #[must_use]
-pub fn linear_lora(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, lora: Lora) -> Tensor<2> {
+pub fn linear_lora(x: Tensor<2>, weight: impl Into<FrozenWeight>, bias: Option<Tensor<1>>, lora: Lora) -> Tensor<2> {
     assert_eq!(lora.rows.iter().sum::<usize>(), x.dims()[0], "row counts must sum to the number of rows");
     assert_eq!(lora.rows.len(), lora.a.dims()[0], "every group of factors needs a row count");
+    let (weight, forms) = weight.into().into_parts();
     if !is_fused(&x) {
         return composite(x, weight, bias, lora);
     }
     let Lora { a, b, scale, rows, mask } = lora;
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), Optional::new(bias));
     let (a, b, mask) = (a.into_dispatch(), b.into_dispatch(), Optional::new(mask));
-    Tensor::from_dispatch(<Dispatch as LinearLoraOperation>::linear_lora(x, weight, bias, a, b, mask, scale, rows))
+    let y = <Dispatch as LinearLoraOperation>::linear_lora(x, weight, forms, bias, a, b, mask, scale, rows);
+    Tensor::from_dispatch(y)
 }
 
 /// The same function in plain tensor operations.
@@ -82,6 +86,7 @@ trait LinearLoraOperation: Backend {
     fn linear_lora(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        forms: Forms,
         #[extension_type] bias: Optional<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -95,6 +100,7 @@ impl LinearLoraOperation for Flex {
     fn linear_lora(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        forms: Forms,
         bias: Optional<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -102,7 +108,8 @@ impl LinearLoraOperation for Flex {
         scale: f32,
         rows: Vec<usize>,
     ) -> FloatTensor<Self> {
-        let [x, weight, a, b] = [x, weight, a, b].map(dense);
+        let weight = PackedWeight::new(weight, forms);
+        let [x, a, b] = [x, a, b].map(dense);
         let inputs = Inputs { x, weight, a, b, mask: mask.into_dense(), scale, rows };
         forward(&inputs, bias.into_dense().as_ref()).0
     }
@@ -112,6 +119,7 @@ impl<C: CheckpointStrategy> LinearLoraOperation for Autodiff<Flex, C> {
     fn linear_lora(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        forms: Forms,
         bias: Optional<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -121,7 +129,8 @@ impl<C: CheckpointStrategy> LinearLoraOperation for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let wanted = Wanted { x: x.is_tracked(), a: a.is_tracked(), b: b.is_tracked() };
         let ((x, x_node), (a, a_node), (b, b_node)) = (x.into_parts(), a.into_parts(), b.into_parts());
-        let [x, weight, a, b] = [x, weight.into_primitive(), a, b].map(dense);
+        let weight = PackedWeight::new(weight.into_primitive(), forms);
+        let [x, a, b] = [x, a, b].map(dense);
         let inputs = Inputs { x, weight, a, b, mask: mask.into_constant(), scale, rows };
         let (y, down) = forward(&inputs, bias.into_constant().as_ref());
         match LinearLoraBackward.prepare::<C>([x_node, a_node, b_node]).compute_bound().stateful() {
@@ -140,6 +149,8 @@ impl Backward<Flex, 3> for LinearLoraBackward {
     fn backward(self, ops: Ops<Saved, 3>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let grad = dense(grads.consume::<Flex>(&ops.node));
         let gradients = backward(&ops.state, &grad);
+        recycle(grad);
+        ops.state.recycle();
         for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 grads.register::<Flex>(parent.id, gradient);

@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
+use super::buffers::overwritten;
 use super::storage::{dense, extents, is_fused, split_mut, tensor};
 
 /// The mean over each sequence's rows of `x` `[T, d]`, `[E, d]`; `lengths` holds the `E` row counts, which sum to `T`.
@@ -96,7 +97,7 @@ fn forward(x: &FlexTensor, lengths: &[usize]) -> FlexTensor {
 fn backward(grad: &FlexTensor, lengths: &[usize]) -> FlexTensor {
     let [_, width] = extents(grad);
     let tokens = lengths.iter().sum();
-    let mut grad_x = vec![0.0; tokens * width];
+    let mut grad_x = overwritten(tokens * width);
     let sequences = split_mut(&mut grad_x, lengths.iter().map(|length| length * width));
     let grads = grad.storage::<f32>().par_chunks_exact(width.max(1));
     sequences.into_par_iter().zip(grads).for_each(|(rows, grad)| {

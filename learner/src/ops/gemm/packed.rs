@@ -1,7 +1,6 @@
 //! The right operand of a product, in the order in which the tile kernel reads it.
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::view::View;
 
@@ -24,18 +23,10 @@ struct Panel {
 }
 
 impl Packed {
-    /// Packs `matrix` on the calling thread.
+    /// Packs `matrix`.
     pub(in crate::ops) fn new(matrix: View<'_>) -> Self {
         let Shape { lanes, width } = Arch::new().dispatch(Widths);
         let panels = (0..matrix.columns()).step_by(width).map(|first| Panel::new(matrix, first, width, lanes));
-        Self { panels: panels.collect(), depth: matrix.rows(), columns: matrix.columns(), width }
-    }
-
-    /// Packs `matrix` on all threads of the current pool.
-    pub(in crate::ops) fn parallel(matrix: View<'_>) -> Self {
-        let Shape { lanes, width } = Arch::new().dispatch(Widths);
-        let panels = (0..matrix.columns().div_ceil(width)).into_par_iter();
-        let panels = panels.map(|panel| Panel::new(matrix, panel * width, width, lanes));
         Self { panels: panels.collect(), depth: matrix.rows(), columns: matrix.columns(), width }
     }
 

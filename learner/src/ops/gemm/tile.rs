@@ -22,6 +22,17 @@ pub(in crate::ops) enum Start<'a> {
     Output,
 }
 
+impl Start<'_> {
+    /// What a product over nothing leaves in rows of `columns` elements.
+    fn write(self, out: &mut [f32], columns: usize) {
+        match self {
+            Self::Zero => out.fill(0.0),
+            Self::Bias(bias) => out.chunks_exact_mut(columns.max(1)).for_each(|row| row.copy_from_slice(bias)),
+            Self::Output => {}
+        }
+    }
+}
+
 /// `out = start + left · right` for one block of rows.
 pub(in crate::ops) struct Multiply<'a> {
     pub(in crate::ops) left: View<'a>,
@@ -44,6 +55,10 @@ impl Multiply<'_> {
     fn run<S: Simd, const ROWS: usize>(self, simd: S) {
         let (rows, depth, columns) = (self.left.rows(), self.right.depth(), self.right.columns());
         debug_assert_eq!(depth, self.left.columns());
+        if depth == 0 {
+            // The loop over the reduction, whose first round begins with the start, has no round.
+            return self.start.write(self.out, columns);
+        }
         let mut packed = Vec::with_capacity(rows.next_multiple_of(ROWS) * DEPTH_BLOCK.min(depth));
         for first in (0..depth).step_by(DEPTH_BLOCK) {
             let count = DEPTH_BLOCK.min(depth - first);

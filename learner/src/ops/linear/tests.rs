@@ -1,4 +1,6 @@
-use super::super::testing::{assert_close, bits, constant, leaf, on_threads, weighted_sum};
+use burn::tensor::Device;
+
+use super::super::testing::{assert_close, bits, constant, leaf, on_threads, values, weighted_sum};
 use super::*;
 
 /// Sums of up to 400 products of numbers in [-1, 1]: each of the two roundings a step is below 2⁻²⁴ of a partial sum,
@@ -50,4 +52,15 @@ fn linear_reads_views_that_are_not_dense() {
     let (x, weight) = (constant([6, 9], 1), constant([6, 11], 2));
     let (x, weight) = (x.transpose().slice([2..7, 0..6]), weight.transpose());
     assert_close(linear(x.clone(), weight.clone(), None), composite(x, weight, None), TOLERANCE);
+}
+
+#[test]
+fn linear_without_inputs_is_its_bias_whatever_its_memory_held_before() {
+    // Large enough for memory that an earlier result has filled.
+    let shape = [300, 100];
+    drop(linear(linear(constant(shape, 1), constant([100, 100], 2), None), constant([100, 100], 3), None));
+    for (bias, expected) in [(None, 0.0), (Some(Tensor::ones([100], &Device::flex().autodiff())), 1.0)] {
+        let (x, weight) = (constant([300, 0], 1), constant([100, 0], 2));
+        assert!(values(linear(x, weight, bias)).iter().all(|value| *value == expected));
+    }
 }

@@ -3,6 +3,8 @@
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
+use super::super::buffers::{overwritten, recycle};
+use super::super::frozen_weight::PackedWeight;
 use super::super::gemm::{Packed, ROW_BLOCK, Start, View, multiply_block};
 use super::super::storage::{extents, split_mut, tensor};
 
@@ -15,7 +17,7 @@ const DEPTH_BLOCK: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Inputs {
     pub(super) x: FlexTensor,
-    pub(super) weight: FlexTensor,
+    pub(super) weight: PackedWeight,
     pub(super) a: FlexTensor,
     pub(super) b: FlexTensor,
     pub(super) mask: Option<FlexTensor>,
@@ -38,7 +40,7 @@ pub(super) struct Saved {
     x: Option<FlexTensor>,
     /// Present for the gradient of `b`.
     down: Option<Vec<f32>>,
-    weight: FlexTensor,
+    weight: PackedWeight,
     a: FlexTensor,
     b: FlexTensor,
     mask: Option<FlexTensor>,
@@ -70,6 +72,11 @@ impl Saved {
             wanted,
         }
     }
+
+    /// Gives the activations' memory back.
+    pub(super) fn recycle(self) {
+        [self.x, self.mask].into_iter().flatten().for_each(recycle);
+    }
 }
 
 /// The output, and the inputs of the up projections `(x ∘ mask) A_gᵀ`, `[T, r]`.
@@ -77,13 +84,13 @@ pub(super) fn forward(inputs: &Inputs, bias: Option<&FlexTensor>) -> (FlexTensor
     let [tokens, d_in] = extents(&inputs.x);
     let [groups, d_out, rank] = extents(&inputs.b);
     let x = View::dense(inputs.x.storage(), tokens, d_in);
-    let weight = Packed::parallel(View::dense(inputs.weight.storage(), d_out, d_in).transposed());
+    let weight = inputs.weight.forward();
     let a = factors(&inputs.a, |group| Packed::new(group.transposed()));
     let b = factors(&inputs.b, |group| Packed::new(group.transposed()).scaled(inputs.scale));
     debug_assert_eq!((a.len(), b.len()), (groups, groups));
     let start = bias.map_or(Start::Zero, |bias| Start::Bias(bias.storage()));
     let blocks = blocks(&inputs.rows, ROW_BLOCK);
-    let mut y = vec![0.0; tokens * d_out];
+    let mut y = overwritten(tokens * d_out);
     let mut down = vec![0.0; tokens * rank];
     let rows = split_rows(&mut y, &blocks, d_out).into_par_iter().zip(split_rows(&mut down, &blocks, rank));
     rows.zip(&blocks).for_each(|((y, down), block)| {
@@ -92,7 +99,7 @@ pub(super) fn forward(inputs: &Inputs, bias: Option<&FlexTensor>) -> (FlexTensor
         let input = masked.as_ref().map_or(x, |masked| View::dense(masked, block.count, d_in));
         multiply_block(input, &a[block.group], Start::Zero, down);
         multiply_block(View::dense(down, block.count, rank), &b[block.group], start, y);
-        multiply_block(x, &weight, Start::Output, y);
+        multiply_block(x, weight, Start::Output, y);
     });
     (tensor(y, [tokens, d_out]), down)
 }
@@ -126,16 +133,16 @@ fn backward_x(saved: &Saved, grad: &FlexTensor, up: &[f32]) -> FlexTensor {
     let [_, rank, d_in] = extents(&saved.a);
     let grad = View::dense(grad.storage(), tokens, d_out);
     let up = View::dense(up, tokens, rank);
-    let weight = Packed::parallel(View::dense(saved.weight.storage(), d_out, d_in));
+    let weight = saved.weight.backward();
     let a = factors(&saved.a, Packed::new);
     let blocks = blocks(&saved.rows, ROW_BLOCK);
-    let mut grad_x = vec![0.0; tokens * d_in];
+    let mut grad_x = overwritten(tokens * d_in);
     split_rows(&mut grad_x, &blocks, d_in).into_par_iter().zip(&blocks).for_each(|(grad_x, block)| {
         multiply_block(up.row_range(block.first, block.count), &a[block.group], Start::Zero, grad_x);
         if let Some(mask) = &saved.mask {
             multiply_elements(grad_x, block.of(mask));
         }
-        multiply_block(grad.row_range(block.first, block.count), &weight, Start::Output, grad_x);
+        multiply_block(grad.row_range(block.first, block.count), weight, Start::Output, grad_x);
     });
     tensor(grad_x, [tokens, d_in])
 }
