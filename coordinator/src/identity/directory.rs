@@ -115,7 +115,7 @@ impl Directory {
         }
         let first = if role == Role::Client { 0 } else { FIRST_PERSON };
         // There are fewer records than numbers, so the search ends.
-        Ok((first..).map(ClientId).find(|number| owner(number).is_none()).unwrap_or(ClientId(u64::MAX)))
+        Ok((first..=u64::MAX).map(ClientId).find(|number| owner(number).is_none()).unwrap_or(ClientId(u64::MAX)))
     }
 
     /// Clients of an institution that have a vote, or may get one with an open token.

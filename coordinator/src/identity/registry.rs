@@ -187,7 +187,9 @@ impl Inner {
         }
         self.database.commit(&changes)?;
         let mut directory = self.directory.write().unwrap_or_else(PoisonError::into_inner);
-        changes.into_iter().for_each(|change| directory.apply(change));
+        for change in changes {
+            directory.apply(change);
+        }
         lock(&self.seen).retain(|&client, seen| directory.client(client).is_some_and(|c| *seen > c.last_seen));
         Ok(answer)
     }

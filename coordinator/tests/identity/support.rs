@@ -50,7 +50,7 @@ pub(crate) const START: Timestamp = Timestamp(1_800_000_000_000);
 pub(crate) const HOUR: u64 = 3_600_000;
 
 /// Longer than anything here takes, even on a machine that is busy with other things.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// How the front door is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
