@@ -13,12 +13,14 @@ pub mod config;
 mod engine;
 pub mod grpc;
 pub mod http;
+pub mod identity;
 pub mod metrics;
 mod round;
 mod run;
 mod step;
 mod store;
 mod time;
+pub mod tls;
 mod upload;
 
 pub use api::{CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, UpdateMeta};
@@ -27,8 +29,11 @@ pub use engine::{
     Answer, Clock, Command, Control, Engine, EngineError, EngineSettings, EngineThread, Handle, Output, SystemClock,
     View, start,
 };
+pub use grpc::{Authenticator, IdentityLimits, IdentityService, UntilRevoked, until_revoked};
+pub use identity::{Fingerprint, IdentityError, Now, Peer, Registry, RegistrySettings, Role};
 pub use round::{FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Tally, Verdict};
 pub use run::{Run, RunEffect, RunError, RunEvent, RunSettings, RunStatus};
 pub use step::{StepError, StepOutcome, StepTask};
 pub use store::{DiskStore, MemoryStore, Pair, RoundStore, StoreError, Table, Write};
 pub use time::Timestamp;
+pub use tls::{ConnectionInfo, TlsConnection, TlsError, TlsSettings, tls_incoming};
