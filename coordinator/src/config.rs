@@ -6,6 +6,7 @@
 
 mod error;
 mod lora;
+mod others;
 mod table;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -20,6 +21,7 @@ use crate::{Participation, RunSettings};
 
 pub use error::ConfigError;
 pub use lora::{LoraConfig, PeftType};
+pub use others::parse_run;
 pub use table::{explain, read_table, set};
 
 /// Keys of a run that are the same wherever it runs.

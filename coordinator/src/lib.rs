@@ -5,12 +5,16 @@
 //! server and a test drive the very same code.
 
 mod api;
+pub mod cli;
 pub mod config;
+mod grpc;
+mod plain;
 mod round;
 mod run;
 mod time;
 
 pub use api::{CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, UpdateMeta};
+pub use grpc::operator;
 pub use round::{FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Tally, Verdict};
 pub use run::{Run, RunEffect, RunError, RunEvent, RunSettings, RunStatus};
 pub use time::Timestamp;

@@ -1,0 +1,3 @@
+//! The services that a coordinator offers over gRPC.
+
+pub mod operator;
