@@ -6,6 +6,7 @@
 
 mod error;
 mod lora;
+mod others;
 mod serve;
 mod table;
 
@@ -21,6 +22,7 @@ use crate::{Participation, RunSettings};
 
 pub use error::ConfigError;
 pub use lora::{LoraConfig, PeftType};
+pub use others::parse_run;
 pub use serve::{ClientAuth, ServeConfig, TlsConfig};
 pub use table::{explain, read_table, set};
 

@@ -5,6 +5,7 @@ mod federation;
 mod health;
 mod identity;
 mod limits;
+pub mod operator;
 mod patience;
 pub(crate) mod progress;
 pub(crate) mod status;

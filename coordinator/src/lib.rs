@@ -9,14 +9,17 @@
 mod api;
 mod blobs;
 pub mod check;
+pub mod cli;
 pub mod config;
 mod engine;
 pub mod grpc;
 pub mod http;
 pub mod identity;
 pub mod metrics;
+mod plain;
 mod round;
 mod run;
+pub mod serve;
 mod step;
 mod store;
 mod time;
@@ -29,7 +32,7 @@ pub use engine::{
     Answer, Clock, Command, Control, Engine, EngineError, EngineSettings, EngineThread, Handle, Output, SystemClock,
     View, start,
 };
-pub use grpc::{Authenticator, IdentityLimits, IdentityService, UntilRevoked, until_revoked};
+pub use grpc::{Authenticator, IdentityLimits, IdentityService, UntilRevoked, operator, until_revoked};
 pub use identity::{Fingerprint, IdentityError, Now, Peer, Registry, RegistrySettings, Role};
 pub use round::{FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Tally, Verdict};
 pub use run::{Run, RunEffect, RunError, RunEvent, RunSettings, RunStatus};

@@ -1,0 +1,98 @@
+//! `serve`: the coordinator itself.
+
+use std::{fmt::Display, future::Future, io, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{Answer, Failure, seams};
+use crate::{
+    config::{read_table, set},
+    plain::chain,
+};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  fedlora-coordinator serve --config deploy/coordinator.toml
+  fedlora-coordinator serve --set state-dir=state --set listen=127.0.0.1:8443 --insecure
+  FEDLORA_LOG=debug fedlora-coordinator serve --config deploy/coordinator.toml --log-format json";
+
+/// How to serve.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Configuration of the coordinator; without one every key has its default
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Change a key, for example --set listen=0.0.0.0:8443; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// How events are written to standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Which events are written, such as `info` or `fedlora_coordinator=debug`
+    #[arg(long, value_name = "FILTER", env = "FEDLORA_LOG", default_value = "info")]
+    log_filter: String,
+}
+
+/// Forms of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+pub(super) fn run(args: &ServeArgs, insecure: bool) -> Result<Answer, Failure> {
+    let table = table(args, insecure)?;
+    start_log(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| cannot("start threads", &error))?;
+    runtime.block_on(async { seams::serve(table, told_to_stop()?).await })?;
+    Ok(Answer::said())
+}
+
+/// The file with the changes of the command line.
+fn table(args: &ServeArgs, insecure: bool) -> Result<toml::Table, Failure> {
+    let wrong = |error| Failure::configuration(chain(&error));
+    let mut table = match &args.config {
+        Some(path) => read_table(path, &args.set).map_err(wrong)?,
+        None => {
+            let mut table = toml::Table::new();
+            args.set.iter().try_for_each(|text| set(&mut table, text)).map_err(wrong)?;
+            table
+        }
+    };
+    if insecure {
+        table.insert("insecure".to_owned(), toml::Value::Boolean(true));
+    }
+    Ok(table)
+}
+
+fn start_log(args: &ServeArgs) -> Result<(), Failure> {
+    let wrong = |error: &dyn Display| Failure::configuration(format!("--log-filter {:?}: {error}", args.log_filter));
+    let filter = EnvFilter::try_new(&args.log_filter).map_err(|error| wrong(&error))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match args.log_format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    started.map_err(|error| wrong(&error))
+}
+
+/// Ends with the first Ctrl-C or SIGTERM.
+fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(|error| cannot("listen to signals", &error));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn cannot(what: &str, error: &io::Error) -> Failure {
+    Failure::files(format!("cannot {what}: {error}"))
+}
