@@ -14,8 +14,7 @@ use std::{
 
 use fedlora_adapter::{ClientId, Digest};
 
-pub(crate) use files::Files;
-use files::SystemFiles;
+pub(crate) use files::{Files, SystemFiles};
 
 use crate::StoreError;
 

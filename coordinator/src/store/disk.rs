@@ -4,13 +4,14 @@
 //! sends cannot make a torn write look whole.
 
 use std::{
-    fmt,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, TableDefinition};
 
 use super::{Pair, RoundStore, StoreError, Table, Write};
+use crate::blobs::{Files, SystemFiles};
 
 /// Memory for pages of the database: the working set is one round's records.
 const CACHE_BYTES: usize = 32 << 20;
@@ -29,6 +30,9 @@ impl DiskStore {
     /// # Errors
     /// Another process has it open; it is no such file; it cannot be read or written.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.exists() {
+            create(path)?;
+        }
         let file = path.to_owned();
         Self::with(path, move || Builder::new().set_cache_size(CACHE_BYTES).create(&file))
     }
@@ -61,6 +65,23 @@ impl DiskStore {
             failure(&self.path, error)
         })
     }
+}
+
+/// Makes an empty database under another name and renames it: a crash while it is made must not leave a file that is
+/// neither empty nor a database, which nothing could ever open again.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let mut beside = path.to_owned();
+    beside.as_mut_os_string().push(".new");
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(&beside)(error)),
+        _ => {}
+    }
+    let database = Builder::new().create(&beside).map_err(|error| failure(&beside, error))?;
+    create_tables(&database).map_err(|error| failure(&beside, error))?;
+    drop(database);
+    SystemFiles.sync(&beside).map_err(StoreError::io(&beside))?;
+    SystemFiles.rename(&beside, path).map_err(StoreError::io(path))?;
+    path.parent().map_or(Ok(()), |folder| SystemFiles.sync_folder(folder).map_err(StoreError::io(folder)))
 }
 
 fn failure(path: &Path, error: impl Into<redb::Error>) -> StoreError {
@@ -127,7 +148,6 @@ impl RoundStore for DiskStore {
         }
         self.attempt(|database| {
             let table = database.begin_read()?.open_table(definition(table))?;
-            let range = table.range(from..to)?;
             let mut range = table.range(from..to)?;
             let mut found = Vec::new();
             while found.len() < limit {

@@ -43,6 +43,16 @@ fn a_disk_store_is_there_after_it_was_closed() {
 }
 
 #[test]
+fn what_a_crash_left_of_the_first_start_is_no_obstacle() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("store.redb");
+    std::fs::write(folder.path().join("store.redb.new"), vec![7; 9_000]).expect("writable");
+    let mut store = DiskStore::open(&path).expect("made anew");
+    assert_eq!(store.get(Table::Keys, b"k").expect("readable"), None);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+}
+
+#[test]
 fn a_file_that_is_no_database_is_named() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("store.redb");

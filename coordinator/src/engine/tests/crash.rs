@@ -49,9 +49,10 @@ struct Machine {
 }
 
 impl Machine {
+    /// The database is made before power can fail: its file gets its name only once it is complete.
     fn new() -> Self {
         let power = Power::on();
-        Self {
+        let machine = Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
             disk: CrashDisk::new(&power),
             files: Arc::new(CrashFiles::new(&power)),
@@ -60,7 +61,9 @@ impl Machine {
             witness: Witness::default(),
             images: 0,
             turn: 0,
-        }
+        };
+        machine.open().expect("power is on");
+        machine
     }
 
     fn open(&self) -> Result<Engine, EngineError> {

@@ -76,7 +76,7 @@ fn shown(rig: &mut Rig) -> Option<Shown> {
 }
 
 impl Model {
-    fn verdict(&self, update: &UpdateMeta, shown: Option<&Shown>, is_live: bool) -> Verdict {
+    fn verdict(&self, update: &UpdateMeta, shown: Option<&Shown>, base: Option<Digest>, is_live: bool) -> Verdict {
         let (round, client) = (update.round.0, update.client.0);
         if let Some(first) = self.acknowledged.get(&(round, client)) {
             return if *first == update.blob { Verdict::Duplicate } else { Verdict::Conflict };
@@ -86,7 +86,7 @@ impl Model {
                 if !shown.cohort.contains(&client) {
                     Verdict::NotInvited
                 } else if shown.phase == "collecting" {
-                    Verdict::Accepted
+                    if base == Some(update.base) { Verdict::Accepted } else { Verdict::Rejected }
                 } else {
                     Verdict::Late
                 }
@@ -98,7 +98,8 @@ impl Model {
     fn submit(&mut self, rig: &mut Rig, update: UpdateMeta) {
         let before = shown(rig);
         let is_live = rig.engine.view().run.is_some();
-        let expected = self.verdict(&update, before.as_ref(), is_live);
+        let base = rig.engine.view().round.map(|round| round.plan.base);
+        let expected = self.verdict(&update, before.as_ref(), base, is_live);
         let receipt = rig.submit_this(update);
         assert_eq!(receipt.verdict, expected, "{update:?}");
         assert_eq!(receipt.reason.is_none(), matches!(expected, Verdict::Accepted | Verdict::Duplicate));
