@@ -15,7 +15,7 @@ use axum::{
 
 use crate::{grpc::Rounds, metrics::Metrics};
 
-/// Prometheus' text format with the extensions of OpenMetrics.
+/// Prometheus' text format as `OpenMetrics` has it.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whether the coordinator takes work; false before its state is read and while it drains.

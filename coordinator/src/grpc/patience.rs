@@ -94,7 +94,7 @@ mod tests {
         let mut connection = incoming.next().await.expect("one").expect("open");
         client.write_all(b"P").await.expect("open");
         assert_eq!(connection.read_u8().await.expect("came in time"), b'P');
-        let late = tokio::time::timeout(Duration::from_secs(3600), connection.read_u8()).await;
+        let late = tokio::time::timeout(Duration::from_hours(1), connection.read_u8()).await;
         late.expect_err("an hour of silence after the first byte is for others to judge");
 
         let (server, _client) = duplex(64);

@@ -95,11 +95,14 @@ impl CallError {
             Self::UnknownBlob { .. } => Code::NotFound,
             Self::BeyondBlob { .. } | Self::ChunkOffset { .. } | Self::BeyondUpload { .. } => Code::OutOfRange,
             Self::ChunkDamaged { .. } => Code::DataLoss,
-            Self::Busy { .. } | Self::RateLimited { .. } | Self::DiskFull => Code::ResourceExhausted,
+            Self::Busy { .. } | Self::RateLimited { .. } | Self::DiskFull | Self::Rounds(RoundsError::Storage(_)) => {
+                Code::ResourceExhausted
+            }
             // A message above the decoding limit: tonic refuses it before it is read.
-            Self::Broken(status) if status.code() == Code::OutOfRange => Code::InvalidArgument,
-            Self::Broken(status) => status.code(),
-            Self::Rounds(RoundsError::Storage(_)) => Code::ResourceExhausted,
+            Self::Broken(status) => match status.code() {
+                Code::OutOfRange => Code::InvalidArgument,
+                code => code,
+            },
             Self::Ended { .. } | Self::Rounds(RoundsError::Stopped) => Code::Unavailable,
             Self::Disk(_) | Self::Rounds(RoundsError::Engine(_)) | Self::CutOff => Code::Internal,
         }

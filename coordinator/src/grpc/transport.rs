@@ -24,7 +24,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long it may take to answer.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// After this time peers are asked to connect anew, so that addresses and certificates do not grow old.
-const CONNECTION_AGE: Duration = Duration::from_secs(24 * 3600);
+const CONNECTION_AGE: Duration = Duration::from_hours(24);
 
 /// A server that any services can be added to.
 #[must_use]

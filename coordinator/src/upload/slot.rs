@@ -67,7 +67,7 @@ impl Slots {
 /// Returns when the number changes; never if nobody is left to change it.
 async fn changed(youngest: &mut watch::Receiver<u64>) {
     if youngest.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -47,13 +47,17 @@ pub(crate) fn global(width: usize) -> Adapter {
 pub(crate) fn changed(adapter: &Adapter, change: impl Fn(usize, f32) -> f32) -> Adapter {
     let (spec, mut modules, mut head) = adapter.clone().into_parts();
     let apply = |tensor: &mut Tensor| {
-        tensor.values_mut().iter_mut().enumerate().for_each(|(index, value)| *value = change(index, *value));
+        for (index, value) in tensor.values_mut().iter_mut().enumerate() {
+            *value = change(index, *value);
+        }
     };
-    modules.values_mut().for_each(|factors| {
+    for factors in modules.values_mut() {
         apply(&mut factors.a);
         apply(&mut factors.b);
-    });
-    head.values_mut().for_each(apply);
+    }
+    for tensor in head.values_mut() {
+        apply(tensor);
+    }
     Adapter::new(spec, modules, head).expect("finite")
 }
 

@@ -9,3 +9,7 @@ mod sessions;
 mod speed;
 mod support;
 mod uploads;
+
+/// As in the programs: large pieces that come and go are cheap only where the allocator keeps their pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

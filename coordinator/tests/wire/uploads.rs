@@ -316,7 +316,7 @@ async fn more_bytes_than_there_is_room_for_are_told_to_come_back() {
 async fn uploads_wait_for_their_turn_and_not_for_ever() {
     let settings = Settings {
         max_concurrent_transfers: NonZeroUsize::MIN,
-        transfer_queue_timeout_ms: 5_000,
+        transfer_queue_timeout_ms: 7_000,
         ..Settings::default()
     };
     let world = World::with(WIDTH, settings, RateLimits::default());
@@ -327,7 +327,7 @@ async fn uploads_wait_for_their_turn_and_not_for_ever() {
     while !world.metrics.render().contains("direction=\"up\"} 100") {
         tokio::task::yield_now().await;
     }
-    let status = world.upload_file(2, &other, 100).await.expect_err("after five seconds");
+    let status = world.upload_file(2, &other, 100).await.expect_err("after seven seconds");
     assert_eq!(told(&status), (Code::ResourceExhausted, "BUSY".to_owned()));
     let (waited, stalled) = tokio::join!(world.upload_file(2, &other, 100), first);
     let status = stalled.expect("no panic").expect_err("silent for ten seconds");

@@ -284,8 +284,12 @@ fn distances(world: &World) -> Vec<Case> {
 fn gauge(factor: f32) -> Vec<u8> {
     let (spec, mut modules, head) = files::global(WIDTH).into_parts();
     for factors in modules.values_mut() {
-        factors.a.values_mut().iter_mut().for_each(|value| *value /= factor);
-        factors.b.values_mut().iter_mut().for_each(|value| *value *= factor);
+        for value in factors.a.values_mut() {
+            *value /= factor;
+        }
+        for value in factors.b.values_mut() {
+            *value *= factor;
+        }
     }
     files::bytes(&fedlora_adapter::Adapter::new(spec, modules, head).expect("finite"))
 }
