@@ -195,5 +195,5 @@ fn remote(target: &Target, ask: impl AsyncFnOnce(&mut Operator) -> Result<Answer
         let mut operator = connect::connect(target).await?;
         ask(&mut operator).await
     });
-    answer.map_err(|failure| if target.insecure { failure.in_clear_text() } else { failure })
+    answer.map_err(|failure| failure.over(target.insecure))
 }

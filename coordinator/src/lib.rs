@@ -14,7 +14,7 @@ mod run;
 mod time;
 
 pub use api::{CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, UpdateMeta};
-pub use grpc::operator;
+pub use grpc::operator::{self, OperatorService};
 pub use round::{FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Tally, Verdict};
 pub use run::{Run, RunEffect, RunError, RunEvent, RunSettings, RunStatus};
 pub use time::Timestamp;
