@@ -262,7 +262,7 @@ impl<E: OperatorEngine, R: OperatorRegistry, A: Identify> Operator for OperatorS
 
     async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
         self.caller(&request, Effect::Look)?;
-        let tokens = self.people(|registry, now| registry.tokens(now)).await?;
+        let tokens = self.people(R::tokens).await?;
         Ok(Response::new(ListTokensResponse { tokens }))
     }
 

@@ -52,7 +52,7 @@ fn collect(place: &str, node: &Yaml<'_>, flat: &mut Flat) {
 #[track_caller]
 pub(crate) fn at<'a>(flat: &'a Flat, place: &str) -> &'a str {
     let found = flat.iter().find(|(there, _)| there == place);
-    found.map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("nothing at {place} in {flat:#?}"))
+    found.map_or_else(|| panic!("nothing at {place} in {flat:#?}"), |(_, value)| value.as_str())
 }
 
 /// All values of a list, or of whatever begins with that place.

@@ -349,8 +349,9 @@ fn live(run: u64) -> CurrentRun {
     }
 }
 
-pub(crate) fn current(run: u64) -> Option<Arc<CurrentRun>> {
-    Some(Arc::new(live(run)))
+/// A live run.
+pub(crate) fn current(run: u64) -> Arc<CurrentRun> {
+    Arc::new(live(run))
 }
 
 /// A round of two clients of which one has answered.
@@ -371,7 +372,7 @@ pub(crate) fn open(run_id: u64, round: u64) -> RoundDetail {
         state: "accepted".to_owned(),
         examples: 640,
         steps: 20,
-        train_loss: Some(0.6931),
+        train_loss: Some(0.6875),
         digest: "ef".repeat(32),
         ..Default::default()
     };
@@ -383,13 +384,13 @@ pub(crate) fn open(run_id: u64, round: u64) -> RoundDetail {
 pub(crate) fn published(run_id: u64, round: u64) -> RoundDetail {
     let mut detail = open(run_id, round);
     if let Some(summary) = &mut detail.summary {
-        summary.phase = "published".to_owned();
+        "published".clone_into(&mut summary.phase);
         summary.accepted = 2;
         summary.ended_ms = NOW;
         summary.train_loss = Some(0.5);
         summary.adapter = "cd".repeat(32);
     }
-    detail.clients[1].state = "accepted".to_owned();
+    "accepted".clone_into(&mut detail.clients[1].state);
     detail
 }
 

@@ -120,7 +120,9 @@ impl<E: OperatorEngine, R: OperatorRegistry> Source for Rounds<E, R> {
         }
         // Kept without names, to be compared with what the engine says next.
         self.last = items.last().cloned().or(self.last.take());
-        items.iter_mut().for_each(|detail| self.names.fill(detail));
+        for detail in &mut items {
+            self.names.fill(detail);
+        }
         Ok(Batch { items, over: live != Some(run) })
     }
 }
