@@ -39,7 +39,7 @@ pub use failure::Failure;
 /// `serve` runs the coordinator. The other commands ask a running one over the network, with an identity that is
 /// allowed to: `pki init` makes the first operator's.
 #[derive(Debug, Parser)]
-#[command(name = "fedlora-coordinator", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = EXIT)]
+#[command(name = "fedlora-coordinator", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -47,21 +47,8 @@ pub struct Cli {
     global: Global,
 }
 
-/// From nothing to a finished round.
+/// From nothing to a finished round, and what exit codes mean.
 const EXAMPLES: &str = "\
-Examples:
-  fedlora-coordinator pki init --dir state --host localhost
-  fedlora-coordinator serve --config deploy/coordinator.toml --set state-dir=state
-  export FEDLORA_IDENTITY=state/operator
-  fedlora-coordinator tokens create --name hospital-a --out hospital-a.token
-  fedlora-coordinator run start deploy/run.toml --model model.json
-  fedlora-coordinator rounds watch
-  fedlora-coordinator export --out adapter
-
-Exit codes are listed by --help.";
-
-/// The same, and what exit codes mean.
-const EXIT: &str = "\
 Examples:
   fedlora-coordinator pki init --dir state --host localhost
   fedlora-coordinator serve --config deploy/coordinator.toml --set state-dir=state
@@ -90,7 +77,7 @@ struct Global {
     /// How to answer: for people or as JSON
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Address of the coordinator [default: https://localhost:8443]
+    /// Address of the coordinator [default: <https://localhost:8443>]
     #[arg(long, global = true, value_name = "URL", env = "FEDLORA_SERVER")]
     server: Option<String>,
     /// Folder with ca.pem, certificate.pem and key.pem, as `pki init` or `fedlora-client enroll` wrote it
@@ -195,5 +182,5 @@ fn remote(target: &Target, ask: impl AsyncFnOnce(&mut Operator) -> Result<Answer
         let mut operator = connect::connect(target).await?;
         ask(&mut operator).await
     });
-    answer.map_err(|failure| if target.insecure { failure.in_clear_text() } else { failure })
+    answer.map_err(|failure| failure.over(target.insecure))
 }

@@ -32,7 +32,10 @@ pub use engine::{
     Answer, Clock, Command, Control, Engine, EngineError, EngineSettings, EngineThread, Handle, Output, SystemClock,
     View, start,
 };
-pub use grpc::{Authenticator, IdentityLimits, IdentityService, UntilRevoked, operator, until_revoked};
+pub use grpc::{Authenticator, IdentityLimits, IdentityService, UntilRevoked,
+    operator::{self, OperatorService},
+    until_revoked,
+};
 pub use identity::{Fingerprint, IdentityError, Now, Peer, Registry, RegistrySettings, Role};
 pub use round::{FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Tally, Verdict};
 pub use run::{Run, RunEffect, RunError, RunEvent, RunSettings, RunStatus};

@@ -3,6 +3,8 @@
 //! The connection is made before the first call, so that what is wrong with it can be said in plain words; a command
 //! lives as long as its one connection.
 
+mod once;
+
 use std::{io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use fedlora_proto::operator::operator_client::OperatorClient;
@@ -22,6 +24,7 @@ use tonic::{
 };
 
 use super::{Failure, clock, identity, identity::Identity};
+use once::{Once, Reason};
 
 /// How long the network and the handshake may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -93,10 +96,11 @@ async fn channel<S>(address: &Address, stream: S) -> Result<Channel, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let mut stream = Some(TokioIo::new(stream));
+    let reason = Reason::default();
+    let mut stream = Some(TokioIo::new(Once { stream, reason: reason.clone() }));
     let connector = tower::service_fn(move |_: Uri| {
-        let stream = stream.take();
-        async move { stream.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted)) }
+        let answer = stream.take().ok_or_else(|| reason.take());
+        async move { answer }
     });
     let endpoint = Endpoint::from(address.uri.clone());
     let channel = endpoint.connect_with_connector(connector).await;

@@ -94,10 +94,14 @@ impl Failure {
         Self { exit_code, message, reason: reason.map(str::to_owned) }
     }
 
-    /// The same, after talking in clear text: what breaks then is often TLS at the other end.
-    pub(super) fn in_clear_text(mut self) -> Self {
+    /// The same, with what to look at if the connection broke.
+    pub(super) fn over(mut self, is_clear_text: bool) -> Self {
         if self.message.starts_with(BROKE) {
-            self.message += "; if the coordinator uses TLS, ask https:// without --insecure";
+            self.message += if is_clear_text {
+                "; if the coordinator uses TLS, ask https:// without --insecure"
+            } else {
+                "; is it still running, and did it issue certificate.pem?"
+            };
         }
         self
     }
@@ -118,7 +122,7 @@ impl Failure {
 /// A connection that broke. A server that turns a certificate away says so in a TLS alert after the handshake: it
 /// arrives here and not while connecting.
 fn lost(status: &Status) -> String {
-    let words = chain(status);
+    let words = std::error::Error::source(status).map(chain).unwrap_or_default();
     let alerts = [
         ("CertificateExpired", "the coordinator says that certificate.pem has expired: enrol again"),
         (

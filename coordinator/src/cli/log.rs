@@ -28,7 +28,9 @@ pub(super) async fn run(args: &LogArgs, operator: &mut Operator, format: Format)
     let stream = operator.events(request).await.map_err(|status| Failure::of(&status))?;
     let mut stream = stream.into_inner();
     let mut events = Vec::new();
+    let mut any = false;
     while let Some(event) = stream.message().await.map_err(|status| Failure::of(&status))? {
+        any = true;
         // People read each at once; machines get one object, unless it would never come.
         match (format, args.follow) {
             (Format::Json, false) => events.push(json::event(&event)),
@@ -38,7 +40,8 @@ pub(super) async fn run(args: &LogArgs, operator: &mut Operator, format: Format)
     if format == Format::Json && !args.follow {
         return Ok(Answer::new("", json!({ "events": events })));
     }
-    Ok(Answer::said())
+    let text = if any || args.follow { "" } else { "no events" };
+    Ok(Answer::new(text, json!(null)))
 }
 
 /// An event in one line.

@@ -85,7 +85,9 @@ async fn list(args: &ListArgs, operator: &mut Operator) -> Result<Answer, Failur
     let rounds = answer.into_inner().rounds;
     let header = ["run", "round", "phase", "invited", "accepted", "rejected", "late", "gone", "loss", "adapter"];
     let mut table = Table::new(&header);
-    rounds.iter().for_each(|round| table.row(row(round)));
+    for round in &rounds {
+        table.row(row(round));
+    }
     let data = json!({ "rounds": rounds.iter().map(json::round).collect::<Vec<_>>() });
     Ok(Answer::new(table.text("no rounds yet"), data))
 }

@@ -6,9 +6,12 @@ use super::Failure;
 use crate::Timestamp;
 
 /// Serves with a configuration until `shutdown` ends.
-pub(super) async fn serve(table: toml::Table, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
+pub(super) fn serve(
+    table: toml::Table,
+    shutdown: impl Future<Output = ()>,
+) -> impl Future<Output = Result<(), Failure>> {
     drop((table, shutdown));
-    Err(Failure::refused("this build holds no server"))
+    std::future::ready(Err(Failure::refused("this build holds no server")))
 }
 
 /// Makes the certificate authority of a state directory.

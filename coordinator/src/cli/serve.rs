@@ -56,14 +56,11 @@ pub(super) fn run(args: &ServeArgs, insecure: bool) -> Result<Answer, Failure> {
 /// The file with the changes of the command line.
 fn table(args: &ServeArgs, insecure: bool) -> Result<toml::Table, Failure> {
     let wrong = |error| Failure::configuration(chain(&error));
-    let mut table = match &args.config {
-        Some(path) => read_table(path, &args.set).map_err(wrong)?,
-        None => {
-            let mut table = toml::Table::new();
-            args.set.iter().try_for_each(|text| set(&mut table, text)).map_err(wrong)?;
-            table
-        }
-    };
+    let mut table = toml::Table::new();
+    if let Some(path) = &args.config {
+        table = read_table(path, &[]).map_err(wrong)?;
+    }
+    args.set.iter().try_for_each(|text| set(&mut table, text)).map_err(wrong)?;
     if insecure {
         table.insert("insecure".to_owned(), toml::Value::Boolean(true));
     }

@@ -42,8 +42,7 @@ pub(super) fn run_line(run: &RunSummary) -> String {
 fn round_line(round: &RoundSummary) -> String {
     let RoundSummary { round: number, phase, accepted, invited, rejected, late, dropped, .. } = round;
     let counts = format!("{accepted} of {invited} accepted, {rejected} rejected, {late} late, {dropped} gone");
-    let deadline = (round.ended_ms == 0 && round.deadline_ms != 0)
-        .then(|| format!("; closes at {}", words::time(round.deadline_ms)))
-        .unwrap_or_default();
+    let is_timed = round.ended_ms == 0 && round.deadline_ms != 0;
+    let deadline = if is_timed { format!("; closes at {}", words::time(round.deadline_ms)) } else { String::new() };
     format!("{number} {phase}: {counts}{deadline}")
 }

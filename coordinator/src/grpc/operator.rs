@@ -131,6 +131,14 @@ impl<E: OperatorEngine, R: OperatorRegistry, A: Identify> OperatorService<E, R, 
     }
 }
 
+/// Nothing, where no particular run was asked for and there has been none yet.
+fn if_any<T>(answer: Result<Vec<T>, Status>, run: Option<RunId>) -> Result<Vec<T>, Status> {
+    match answer {
+        Err(status) if run.is_none() && status.code() == Code::NotFound => Ok(Vec::new()),
+        answer => answer,
+    }
+}
+
 #[tonic::async_trait]
 impl<E: OperatorEngine, R: OperatorRegistry, A: Identify> Operator for OperatorService<E, R, A> {
     type WatchRoundsStream = Answers<RoundDetail>;
@@ -146,7 +154,7 @@ impl<E: OperatorEngine, R: OperatorRegistry, A: Identify> Operator for OperatorS
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: self.started.0,
             run: self.engine.runs().await?.into_iter().next(),
-            round: self.engine.rounds(None, 1).await?.into_iter().next(),
+            round: if_any(self.engine.rounds(None, 1).await, None)?.into_iter().next(),
             clients_enrolled: clients.iter().filter(enrolled).count() as u64,
             clients_connected: self.engine.connected() as u64,
             disk_free_bytes: self.disk_free_bytes(),
@@ -180,8 +188,8 @@ impl<E: OperatorEngine, R: OperatorRegistry, A: Identify> Operator for OperatorS
     async fn list_rounds(&self, request: Request<ListRoundsRequest>) -> Result<Response<ListRoundsResponse>, Status> {
         self.caller(&request, Effect::Look)?;
         let request = request.into_inner();
-        let limit = arguments::limit(request.limit);
-        let rounds = self.engine.rounds(arguments::run(request.run_id), limit).await?;
+        let (run, limit) = (arguments::run(request.run_id), arguments::limit(request.limit));
+        let rounds = if_any(self.engine.rounds(run, limit).await, run)?;
         Ok(Response::new(ListRoundsResponse { rounds }))
     }
 
@@ -254,7 +262,7 @@ impl<E: OperatorEngine, R: OperatorRegistry, A: Identify> Operator for OperatorS
 
     async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
         self.caller(&request, Effect::Look)?;
-        let tokens = self.people(|registry, now| registry.tokens(now)).await?;
+        let tokens = self.people(R::tokens).await?;
         Ok(Response::new(ListTokensResponse { tokens }))
     }
 
@@ -284,7 +292,8 @@ impl<E: OperatorEngine, R: OperatorRegistry, A: Identify> Operator for OperatorS
         request: Request<ListCheckpointsRequest>,
     ) -> Result<Response<ListCheckpointsResponse>, Status> {
         self.caller(&request, Effect::Look)?;
-        let checkpoints = self.engine.checkpoints(arguments::run(request.into_inner().run_id)).await?;
+        let run = arguments::run(request.into_inner().run_id);
+        let checkpoints = if_any(self.engine.checkpoints(run).await, run)?;
         Ok(Response::new(ListCheckpointsResponse { checkpoints }))
     }
 

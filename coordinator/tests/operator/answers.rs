@@ -16,13 +16,14 @@ fn play(transcript: &str, place: &Place) -> String {
     let mut played = String::new();
     for command in transcript.lines().filter_map(|line| line.strip_prefix("$ ")) {
         let said = place.run(command).says();
-        writeln!(played, "$ {command}\n{}\n", without_free_space(said.trim_end())).expect("strings can be written");
+        writeln!(played, "$ {command}\n{}\n", normal(said.trim_end())).expect("strings can be written");
     }
     played
 }
 
-/// The one number that depends on the machine.
-fn without_free_space(said: &str) -> String {
+/// Without the version, and without the one number that depends on the machine.
+fn normal(said: &str) -> String {
+    let said = &said.replace(env!("CARGO_PKG_VERSION"), "VERSION");
     let text = said.split_once(" UTC, ").filter(|_| said.contains(" free\n"));
     let text = text.and_then(|(before, after)| Some(format!("{before} UTC, FREE{}", after.split_once(" free")?.1)));
     let json = said.split_once("\"disk_free_bytes\":");

@@ -100,7 +100,7 @@ fn a_wrong_description_of_the_model_has_its_own_exit_code() {
     place.write("model.json", "{}");
     start().fails(3, &["model.json", "base_model"]);
     place.write("model.json", &model_json().replace("\"d_in\": 4", "\"d_in\": 0"));
-    start().fails(3, &["model.json", "layer.0.query"]);
+    start().fails(3, &["model.json", "a module has width 0"]);
     assert_eq!(place.fake.calls(), [""; 0]);
 }
 

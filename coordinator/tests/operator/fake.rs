@@ -100,10 +100,11 @@ impl Fake {
         self.known().calls.clone()
     }
 
-    fn run_id(&self, run: Option<RunId>) -> u64 {
+    fn run_id(&self, run: Option<RunId>) -> Result<u64, Status> {
         let known = self.known();
         let live = known.live.as_ref().map(|run| run.id.0);
-        run.map(|run| run.0).or(live).or(known.runs.first().map(|run| run.run_id)).unwrap_or(0)
+        let found = run.map(|run| run.0).or(live).or(known.runs.first().map(|run| run.run_id));
+        found.ok_or_else(|| Status::not_found("there has been no run yet"))
     }
 
     fn call(&self, call: String) {
@@ -171,14 +172,14 @@ impl OperatorEngine for Fake {
     }
 
     async fn rounds(&self, run: Option<RunId>, limit: usize) -> Result<Vec<RoundSummary>, Status> {
-        let run = self.run_id(run);
+        let run = self.run_id(run)?;
         let known = self.known();
         let of_run = known.rounds.iter().rev().filter(|detail| run_of(detail) == run);
         Ok(of_run.filter_map(|detail| detail.summary.clone()).take(limit).collect())
     }
 
     async fn round_detail(&self, run: Option<RunId>, round: Option<RoundId>) -> Result<RoundDetail, Status> {
-        let run = self.run_id(run);
+        let run = self.run_id(run)?;
         let wanted =
             |detail: &&RoundDetail| run_of(detail) == run && round.is_none_or(|round| number(detail) == round.0);
         let found = self.known().rounds.iter().rev().find(wanted).cloned();
@@ -191,7 +192,7 @@ impl OperatorEngine for Fake {
     }
 
     async fn metrics(&self, run: Option<RunId>, after_round: u64) -> Result<Vec<RoundMetrics>, Status> {
-        let run = self.run_id(run);
+        let run = self.run_id(run)?;
         let wanted = |metrics: &&RoundMetrics| {
             metrics.summary.as_ref().is_some_and(|summary| summary.run_id == run && summary.round > after_round)
         };
@@ -199,7 +200,7 @@ impl OperatorEngine for Fake {
     }
 
     async fn checkpoints(&self, run: Option<RunId>) -> Result<Vec<Checkpoint>, Status> {
-        let run = self.run_id(run);
+        let run = self.run_id(run)?;
         Ok(self.known().checkpoints.iter().filter(|checkpoint| checkpoint.run_id == run).cloned().collect())
     }
 
@@ -348,8 +349,9 @@ fn live(run: u64) -> CurrentRun {
     }
 }
 
-pub(crate) fn current(run: u64) -> Option<Arc<CurrentRun>> {
-    Some(Arc::new(live(run)))
+/// A live run.
+pub(crate) fn current(run: u64) -> Arc<CurrentRun> {
+    Arc::new(live(run))
 }
 
 /// A round of two clients of which one has answered.
@@ -370,7 +372,7 @@ pub(crate) fn open(run_id: u64, round: u64) -> RoundDetail {
         state: "accepted".to_owned(),
         examples: 640,
         steps: 20,
-        train_loss: Some(0.6931),
+        train_loss: Some(0.6875),
         digest: "ef".repeat(32),
         ..Default::default()
     };
@@ -382,13 +384,13 @@ pub(crate) fn open(run_id: u64, round: u64) -> RoundDetail {
 pub(crate) fn published(run_id: u64, round: u64) -> RoundDetail {
     let mut detail = open(run_id, round);
     if let Some(summary) = &mut detail.summary {
-        summary.phase = "published".to_owned();
+        "published".clone_into(&mut summary.phase);
         summary.accepted = 2;
         summary.ended_ms = NOW;
         summary.train_loss = Some(0.5);
         summary.adapter = "cd".repeat(32);
     }
-    detail.clients[1].state = "accepted".to_owned();
+    "accepted".clone_into(&mut detail.clients[1].state);
     detail
 }
 

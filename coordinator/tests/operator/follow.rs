@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Nothing here takes that long; a stream that hangs fails its test instead of blocking it.
-const FOREVER: Duration = Duration::from_secs(60);
+const FOREVER: Duration = Duration::from_mins(1);
 
 fn finish(known: &mut Known, status: &str) {
     known.live = None;
@@ -21,7 +21,7 @@ fn watching_tells_what_is_new_until_the_run_is_over() {
     let place = Place::new(busy());
     let mut watch = place.follow("rounds watch");
     assert_eq!(watch.line(), "round 2 opened: 2 invited");
-    assert_eq!(watch.line(), "round 2: amazon accepted (640 examples, loss 0.6931)");
+    assert_eq!(watch.line(), "round 2: amazon accepted (640 examples, loss 0.6875)");
     assert_eq!(watch.line(), "round 2: imdb training, 5 steps");
     place.fake.change(|known| known.rounds[1] = published(2, 2));
     assert_eq!(watch.line(), "round 2: imdb accepted (0 examples)");
@@ -55,7 +55,7 @@ fn watching_waits_for_a_run_and_ends_with_its_failure() {
     let mut watch = place.follow("rounds watch");
     assert_eq!(watch.line(), "no run is live; waiting for one");
     place.fake.change(|known| {
-        (known.live, known.runs) = (current(2), busy().runs);
+        (known.live, known.runs) = (Some(current(2)), busy().runs);
     });
     place.fake.change(|known| known.rounds = vec![open(2, 1)]);
     assert_eq!(watch.line(), "round 1 opened: 2 invited");
@@ -106,7 +106,7 @@ fn metrics_follow_from_one_run_into_the_next() {
     place.fake.change(|known| {
         known.metrics.push(metrics(2, 2));
         known.metrics.push(metrics(3, 1));
-        known.live = current(3);
+        known.live = Some(current(3));
     });
     assert!(followed.line().starts_with("run 2 round 2:"));
     assert!(followed.line().starts_with("run 3 round 1:"));

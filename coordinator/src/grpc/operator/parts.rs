@@ -1,7 +1,7 @@
 //! What the operator's service needs of the coordinator's other parts: as little as it uses, so that a test can stand
 //! in for them.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, future::Future, sync::Arc};
 
 use fedlora_adapter::{Adapter, ClientId, PeftOptions, RoundId};
 use fedlora_proto::operator::{
@@ -61,7 +61,7 @@ pub struct Peer {
 }
 
 /// The time.
-pub trait Clock: Send + Sync {
+pub trait Clock: Debug + Send + Sync {
     /// Milliseconds since the Unix epoch.
     fn now(&self) -> Timestamp;
 }
@@ -85,7 +85,7 @@ pub struct Standing {
 }
 
 /// What runs the rounds. Read models come with the names of clients left empty. No run given means the live one, or the
-/// last one.
+/// last one; `NOT_FOUND` where there is no such run or round.
 pub trait OperatorEngine: Clone + Send + Sync + 'static {
     /// The live run.
     fn run(&self) -> Option<Arc<CurrentRun>>;

@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 
 use super::{
     follow::{Batch, Source},
+    if_any,
     parts::{OperatorEngine, OperatorRegistry},
 };
 use crate::RunId;
@@ -56,7 +57,8 @@ impl<E: OperatorEngine> Source for Metrics<E> {
         loop {
             // Read before the metrics: a run that is over by now has all of them.
             let live = self.engine.run().map(|run| run.id);
-            let items = self.engine.metrics(self.run.or(live), self.after_round).await?;
+            let run = self.run.or(live);
+            let items = if_any(self.engine.metrics(run, self.after_round).await, run)?;
             if let Some(last) = items.last().and_then(|metrics| metrics.summary.as_ref()) {
                 (self.run, self.after_round) = (Some(RunId(last.run_id)), last.round);
                 return Ok(Batch { items, over: false });
@@ -118,7 +120,9 @@ impl<E: OperatorEngine, R: OperatorRegistry> Source for Rounds<E, R> {
         }
         // Kept without names, to be compared with what the engine says next.
         self.last = items.last().cloned().or(self.last.take());
-        items.iter_mut().for_each(|detail| self.names.fill(detail));
+        for detail in &mut items {
+            self.names.fill(detail);
+        }
         Ok(Batch { items, over: live != Some(run) })
     }
 }
