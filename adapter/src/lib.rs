@@ -9,12 +9,14 @@
 
 mod adapter;
 mod codec;
+mod description;
 mod directive;
 mod error;
 mod factors;
 mod file;
 mod hashing;
 mod ids;
+mod initial;
 mod peft;
 mod plan;
 mod seed;
@@ -26,6 +28,7 @@ mod vera;
 
 pub use adapter::Adapter;
 pub use codec::{decode, encode, names};
+pub use description::ModelDescription;
 pub use directive::{Directive, Factors, HeadPolicy, Side};
 pub use error::AdapterError;
 pub use factors::LoraFactors;
