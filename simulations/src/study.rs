@@ -220,7 +220,7 @@ mod tests {
         let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names, ["local-only", "centralised", "fedavg", "lora-fair"]);
         assert!(rows[2].config.run.method.parameters.is_empty());
-        assert_eq!(rows[3].config.run.method.parameters, config().method.parameters);
+        assert_eq!(rows[3].config.run.method.parameters, config().run.method.parameters);
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub struct EnrolResponse {
     /// When the certificate ends, ms since the Unix epoch.
     #[prost(uint64, tag = "5")]
     pub not_after_ms: u64,
+    /// A secret that names the client where TLS ends before the coordinator; sent as `authorization: Bearer …`.
+    #[prost(string, tag = "6")]
+    pub access_token: ::prost::alloc::string::String,
 }
 /// A request for a younger certificate.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -13,6 +13,10 @@ fn every_configuration_that_ships_is_valid() {
     for file in configurations {
         let places = ["model.path=model", "data.path=data"].map(str::to_owned);
         let loaded = config::load(&file, &places).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        assert_eq!(Some(loaded.name.as_str()), file.file_stem().and_then(|stem| stem.to_str()), "runs are named alike");
+        assert_eq!(
+            Some(loaded.run.name.as_str()),
+            file.file_stem().and_then(|stem| stem.to_str()),
+            "runs are named alike"
+        );
     }
 }
