@@ -11,7 +11,8 @@ use fedlora_learner::{DataConfig, DataError, Device, LearnerError, LoadedText, M
 
 use crate::files::FileError;
 
-pub use fingerprint::{Changed, Fingerprint};
+pub use fingerprint::Changed;
+pub(crate) use fingerprint::Fingerprint;
 pub use share::{Share, SharedText};
 pub use trainer::SiteTrainer;
 
@@ -107,7 +108,7 @@ impl Site {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn fingerprint(&self, share: &Share) -> Result<Fingerprint, SiteError> {
+    pub(crate) fn fingerprint(&self, share: &Share) -> Result<Fingerprint, SiteError> {
         Fingerprint::take(share.files.iter().cloned())
     }
 }
@@ -116,6 +117,6 @@ impl Site {
 ///
 /// # Errors
 /// Rows that cannot be read.
-pub fn own_labels(data: &DataConfig) -> Result<Vec<String>, SiteError> {
+pub(crate) fn own_labels(data: &DataConfig) -> Result<Vec<String>, SiteError> {
     Ok(LoadedText::labels_of(data)?)
 }

@@ -77,7 +77,7 @@ impl ResolvesClientCert for Shown {
 ///
 /// # Errors
 /// A text without a usable certificate.
-pub fn client_config(ca_pem: &str, shown: Arc<Shown>) -> Result<ClientConfig, TlsError> {
+pub(crate) fn client_config(ca_pem: &str, shown: Arc<Shown>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates("ca.pem", ca_pem)? {
         roots.add(certificate).map_err(|source| TlsError::Rejected { what: "ca.pem", source })?;
@@ -97,7 +97,7 @@ fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'sta
 
 /// What a failed connection to `host` means, and what to do, in the words of a person.
 #[must_use]
-pub fn explain(error: &io::Error, host: &str) -> String {
+pub(crate) fn explain(error: &io::Error, host: &str) -> String {
     match tls_cause(error) {
         Some(cause) => explain_tls(cause, host),
         None => match error.kind() {

@@ -11,7 +11,7 @@ use super::{Answer, Cli, CliError, Command, CompletionsArgs, ConfigArgs, EnrollA
 use crate::{
     Dialer, Server,
     config::JoinConfig,
-    files::{self, FileError},
+    files::FileError,
     identity::{self, IdentityError},
     preflight::{self, Outcome},
 };
@@ -86,25 +86,10 @@ fn man(args: &ManArgs) -> Result<Answer, CliError> {
         let page = page(&command).map_err(CliError::Output)?;
         return Ok(Answer::new(page.clone(), json!({ "page": page })));
     };
-    let mut names = Vec::new();
-    for (name, command) in pages(command) {
-        let path = folder.join(format!("{name}.1"));
-        let page = page(&command).map_err(|source| FileError::new(&path, source))?;
-        files::write_atomically(&path, page.as_bytes())?;
-        names.push(path);
-    }
-    let text = names.iter().map(|path| format!("{}\n", path.display())).collect();
-    Ok(Answer::new(text, json!({ "pages": names })))
-}
-
-/// The program and its commands, each with the name of its page.
-fn pages(program: clap::Command) -> Vec<(String, clap::Command)> {
-    let own = |command: &clap::Command| {
-        let name = format!("{NAME}-{}", command.get_name());
-        (name.clone(), command.clone().name(name))
-    };
-    let commands: Vec<_> = program.get_subcommands().map(own).collect();
-    std::iter::once((NAME.to_owned(), program)).chain(commands).collect()
+    let failed = |source| FileError::new(folder, source);
+    fs::create_dir_all(folder).map_err(failed)?;
+    clap_mangen::generate_to(command, folder).map_err(failed)?;
+    Ok(Answer::new(format!("manual     {}", folder.display()), json!({ "folder": folder })))
 }
 
 fn page(command: &clap::Command) -> io::Result<String> {

@@ -1,6 +1,6 @@
 //! Why a command failed, and the exit code that says so.
 
-use std::{convert::Infallible, io};
+use std::io;
 
 use fedlora_adapter::AdapterError;
 use fedlora_learner::{DataError, LearnerError};
@@ -78,12 +78,6 @@ impl From<LearnerError> for CliError {
 impl From<DataError> for CliError {
     fn from(error: DataError) -> Self {
         Self::Site(error.into())
-    }
-}
-
-impl From<Infallible> for CliError {
-    fn from(never: Infallible) -> Self {
-        match never {}
     }
 }
 

@@ -21,6 +21,9 @@ use crate::{
 /// Whoever trains alone is the first client of a federation of one.
 const ALONE: ClientId = ClientId(0);
 
+/// PEFT's `lora_alpha` where a file does not say it.
+const PEFT_ALPHA: f64 = 8.0;
+
 /// Everything is trained, nothing travels.
 const LOCAL: Directive =
     Directive { train: Factors::Both, upload: Factors::Both, download: Factors::Both, head: HeadPolicy::Shared };
@@ -107,8 +110,8 @@ pub(super) fn train(args: &TrainLocalArgs) -> Result<Answer, CliError> {
 pub(super) fn evaluate(args: &EvaluateArgs) -> Result<Answer, CliError> {
     let Opened { config, site, labels } = open(&args.job)?;
     let share = site.share(Seed(config.seed), ALONE, &labels)?;
-    let lora = written(&args.adapter)?;
-    let spec = lora.spec(&**site.model(), labels.len(), lora.seed)?;
+    let (lora, seed) = written(&args.adapter)?;
+    let spec = lora.spec(&**site.model(), labels.len(), seed)?;
     let adapter = read_peft(&args.adapter, &spec, &Adapter::zeros(Arc::clone(&spec))?)?;
     let evaluation = test(&site, &share, &adapter)?;
     let evaluation = evaluation.ok_or(fedlora_learner::LearnerError::NoExamples)?;
@@ -131,22 +134,9 @@ fn line(found: &Evaluation) -> String {
     )
 }
 
-/// What an adapter's folder says of the adapter.
-struct Written {
-    lora: LoraConfig,
-    seed: u64,
-}
-
-impl std::ops::Deref for Written {
-    type Target = LoraConfig;
-
-    fn deref(&self) -> &LoraConfig {
-        &self.lora
-    }
-}
-
-/// The keys of `adapter_config.json` that a specification follows from; the rest is checked when it is read.
-fn written(folder: &Path) -> Result<Written, CliError> {
+/// The keys of `adapter_config.json` that a specification follows from, and VeRA's seed; the rest is checked when the
+/// adapter is read.
+fn written(folder: &Path) -> Result<(LoraConfig, u64), CliError> {
     #[derive(Deserialize)]
     struct File {
         peft_type: Option<String>,
@@ -162,14 +152,13 @@ fn written(folder: &Path) -> Result<Written, CliError> {
     let json = fs::read(&path).map_err(|source| AdapterError::Io { path: path.clone(), source })?;
     let file: File = serde_json::from_slice(&json)
         .map_err(|error| AdapterError::InFile { path, source: Box::new(AdapterError::Header(error)) })?;
-    let defaults = LoraConfig::default();
     let lora = LoraConfig {
         r: file.r,
-        lora_alpha: file.lora_alpha.unwrap_or(defaults.lora_alpha),
+        lora_alpha: file.lora_alpha.unwrap_or(PEFT_ALPHA),
         use_rslora: file.use_rslora,
         target_modules: file.target_modules,
         peft_type: file.peft_type,
-        ..defaults
+        ..LoraConfig::default()
     };
-    Ok(Written { lora, seed: file.projection_prng_key })
+    Ok((lora, file.projection_prng_key))
 }

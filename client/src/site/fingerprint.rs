@@ -30,7 +30,7 @@ pub struct Changed {
 /// Size and content of data files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Fingerprint(BTreeMap<PathBuf, Seen>);
+pub(crate) struct Fingerprint(BTreeMap<PathBuf, Seen>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
@@ -46,7 +46,7 @@ impl Fingerprint {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn take(files: impl IntoIterator<Item = Arc<Path>>) -> Result<Self, SiteError> {
+    pub(crate) fn take(files: impl IntoIterator<Item = Arc<Path>>) -> Result<Self, SiteError> {
         let one = |file: Arc<Path>| Ok((file.to_path_buf(), Seen::take(&file).map_err(unreadable(&file))?));
         files.into_iter().map(one).collect::<Result<_, SiteError>>().map(Self)
     }
@@ -55,7 +55,7 @@ impl Fingerprint {
     ///
     /// # Errors
     /// The first file that has changed or is gone.
-    pub fn check(&mut self) -> Result<(), SiteError> {
+    pub(crate) fn check(&mut self) -> Result<(), SiteError> {
         for (file, seen) in &mut self.0 {
             let (bytes, modified) = stat(file).map_err(unreadable(file))?;
             if (seen.bytes, seen.modified) == (bytes, modified) {
@@ -73,7 +73,7 @@ impl Fingerprint {
     ///
     /// # Errors
     /// A file that has changed; a record that cannot be written.
-    pub fn remember(&self, record: &Path, accept: bool) -> Result<(), SiteError> {
+    pub(crate) fn remember(&self, record: &Path, accept: bool) -> Result<(), SiteError> {
         let before: Option<Self> = match fs::read(record) {
             Ok(json) => serde_json::from_slice(&json).ok(),
             Err(_) => None,

@@ -104,7 +104,7 @@ pub struct Decline {
 /// Down the session stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServerMessage {
-    #[prost(oneof = "server_message::Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "server_message::Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<server_message::Kind>,
 }
 /// Nested message and enum types in `ServerMessage`.
@@ -123,9 +123,12 @@ pub mod server_message {
         /// A round that the client was invited to is closed: stop training for it.
         #[prost(message, tag = "4")]
         RoundClosed(super::RoundClosed),
-        /// The run is over; the stream ends.
+        /// The run is over; the session stays open for the next one.
         #[prost(message, tag = "5")]
         RunFinished(super::RunFinished),
+        /// A run began after Welcome; sent before any task of it.
+        #[prost(message, tag = "6")]
+        Run(super::Run),
     }
 }
 /// The session is open.
