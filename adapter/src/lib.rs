@@ -9,12 +9,14 @@
 
 mod adapter;
 mod codec;
+mod description;
 mod directive;
 mod error;
 mod factors;
 mod file;
 mod hashing;
 mod ids;
+mod initial;
 mod layout;
 mod peft;
 mod plan;
@@ -27,6 +29,7 @@ mod vera;
 
 pub use adapter::Adapter;
 pub use codec::{decode, decode_adapter, encode, encode_adapter, names};
+pub use description::ModelDescription;
 pub use directive::{Directive, Factors, HeadPolicy, Side};
 pub use error::AdapterError;
 pub use factors::LoraFactors;

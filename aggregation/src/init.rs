@@ -6,11 +6,9 @@
 
 mod pissa;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use fedlora_adapter::{
-    Adapter, AdapterKind, AdapterSpec, LoraFactors, ModuleName, ModuleSpec, Purpose, Seed, Side, Tensor, names,
-};
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, ModuleName, ModuleSpec, Purpose, Seed, Side, Tensor, names};
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
@@ -19,9 +17,6 @@ use crate::{
     AggregationError,
     low_rank::{self, Matrix},
 };
-
-/// First value of VeRA's `lambda_d` (arXiv 2310.11454, section 3.2).
-const LAMBDA_D: f32 = 0.1;
 
 /// How the first `A` is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +35,7 @@ pub enum Init {
 
 /// The first global adapter of a run.
 ///
-/// Matrices of the head are drawn from `U(-1/sqrt(w), 1/sqrt(w))` with `w` the width of their input, as torch's linear layers
-/// are; vectors of the head are 0. `frozen_weight` gives a module's `d_out x d_in` weight; only [`Init::Pissa`] asks.
+/// Where nothing else is asked for, and for the head, [`Adapter::initial`]. `frozen_weight` gives a module's `d_out x d_in` weight; only [`Init::Pissa`] asks.
 ///
 /// # Errors
 /// An unusable specification; [`Init::Orthonormal`] or [`Init::Pissa`] for VeRA or for a rank above a module's width;
@@ -52,18 +46,20 @@ pub fn initial(
     seed: Seed,
     frozen_weight: &dyn Fn(&ModuleName) -> Option<Tensor>,
 ) -> Result<Adapter, AggregationError> {
-    spec.validate()?;
-    let mut modules = BTreeMap::new();
-    for (name, module) in &spec.modules {
+    let adapter = Adapter::initial(spec, seed)?;
+    if init == Init::Default {
+        return Ok(adapter);
+    }
+    let (spec, mut modules, head) = adapter.into_parts();
+    for (name, factors) in &mut modules {
         let rng = seed.named(Purpose::Init, &names::factor(spec.kind, name, Side::A));
         let in_module = |source| AggregationError::InModule { module: name.clone(), source: Box::new(source) };
-        let a = first_a(&spec, module, init, rng, || frozen_weight(name)).map_err(in_module)?;
-        modules.insert(name.clone(), LoraFactors { a, b: Tensor::zeros(&spec.shape(module, Side::B)) });
+        factors.a = first_a(&spec, &spec.modules[name], init, rng, || frozen_weight(name)).map_err(in_module)?;
     }
-    let head = spec.head.iter().map(|(name, shape)| (name.clone(), head_tensor(seed, name, shape))).collect();
     Ok(Adapter::new(spec, modules, head)?)
 }
 
+/// `A` of an initialisation that is not the default one.
 fn first_a(
     spec: &AdapterSpec,
     module: &ModuleSpec,
@@ -71,33 +67,15 @@ fn first_a(
     mut rng: impl Rng,
     frozen_weight: impl FnOnce() -> Option<Tensor>,
 ) -> Result<Tensor, AggregationError> {
-    let shape = spec.shape(module, Side::A);
     match (spec.kind, init) {
-        (AdapterKind::Vera, Init::Default) => Ok(Tensor::from_fn(&shape, |_| LAMBDA_D)),
-        (AdapterKind::Lora, Init::Default) => Ok(uniform(&shape, module.d_in, &mut rng)),
-        (AdapterKind::Lora, Init::Orthonormal) => orthonormal_rows(spec.rank, module.d_in, &mut rng),
         (AdapterKind::Lora, Init::Pissa) => {
             let weight = frozen_weight().ok_or(AggregationError::MissingWeight)?;
             pissa::principal_rows(&weight, module, spec.rank, &mut rng)
         }
-        (kind, Init::Orthonormal) => Err(AggregationError::UnsupportedInit { init: "orthonormal", kind }),
+        (AdapterKind::Lora, _) => orthonormal_rows(spec.rank, module.d_in, &mut rng),
         (kind, Init::Pissa) => Err(AggregationError::UnsupportedInit { init: "pissa", kind }),
+        (kind, _) => Err(AggregationError::UnsupportedInit { init: "orthonormal", kind }),
     }
-}
-
-fn head_tensor(seed: Seed, name: &str, shape: &[usize]) -> Tensor {
-    match shape {
-        [_, widths @ ..] if !widths.is_empty() => {
-            uniform(shape, widths.iter().product(), &mut seed.named(Purpose::Init, &names::extra(name)))
-        }
-        _ => Tensor::zeros(shape),
-    }
-}
-
-/// `U(-1/sqrt(width), 1/sqrt(width))`.
-fn uniform(shape: &[usize], width: usize, rng: &mut impl Rng) -> Tensor {
-    let bound = (width.max(1) as f64).sqrt().recip();
-    Tensor::from_fn(shape, |_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32)
 }
 
 fn orthonormal_rows(rank: usize, width: usize, rng: &mut impl Rng) -> Result<Tensor, AggregationError> {

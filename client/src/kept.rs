@@ -1,8 +1,14 @@
 //! What a client keeps to itself between rounds: factors and heads that never travel.
 
+mod codec;
+mod disk;
+
 use std::{collections::BTreeMap, convert::Infallible};
 
 use fedlora_adapter::{ClientId, Tensor};
+
+pub use codec::{decode_kept, encode_kept};
+pub use disk::{DiskStore, KeptError};
 
 /// Kept tensors by their PEFT names. Empty for a client that has not taken part yet.
 #[derive(Debug, Clone, Default, PartialEq)]

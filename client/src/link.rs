@@ -1,5 +1,7 @@
 //! How a session gets work and hands in results.
 
+pub mod grpc;
+
 use std::sync::Arc;
 
 use fedlora_adapter::{Adapter, AdapterUpdate, ClientId, RoundId, RoundPlan};
@@ -50,4 +52,16 @@ pub trait Link {
     /// # Errors
     /// The server cannot be reached.
     fn submit(&mut self, submission: Submission) -> Result<(), Self::Error>;
+
+    /// Whether the server no longer wants the result of a task; asked when its training failed, because whoever
+    /// withdraws a task may also have ended its training.
+    fn withdrawn(&self, task: &Task) -> bool {
+        let _ = task;
+        false
+    }
+
+    /// Says that a task will not be done, and why, so that nobody waits for it. Best effort.
+    fn decline(&mut self, task: &Task, reason: &str) {
+        let _ = (task, reason);
+    }
 }

@@ -107,7 +107,14 @@ impl<L: Link, T: Trainer, S: KeptStore> Session<L, T, S> {
         drop(jobs);
         for ((task, mut participant), outcome) in tasks.iter().zip(participants).zip(outcomes) {
             let client = task.client;
-            let outcome = outcome.map_err(|source| SessionError::Training { client, source })?;
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(_) if self.link.withdrawn(task) => continue,
+                Err(source) => {
+                    self.link.decline(task, &source.to_string());
+                    return Err(SessionError::Training { client, source });
+                }
+            };
             let update = participant.finish(task.plan.directive, &outcome.adapter);
             // Kept before sent: a crash in between repeats the round for this client and loses nothing.
             self.store.save(client, participant.into_kept()).map_err(|source| SessionError::Kept { client, source })?;

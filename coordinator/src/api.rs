@@ -1,11 +1,10 @@
 //! What the parts of a running coordinator say to each other: identities of runs and updates, verdicts with their
 //! reasons, and what is pushed to clients.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use fedlora_adapter::{
-    AdapterSpec, ClientId, Digest, HeadSpec, ModuleName, ModuleSpec, PeftOptions, RoundId, RoundPlan,
-};
+pub use fedlora_adapter::ModelDescription;
+use fedlora_adapter::{AdapterSpec, ClientId, Digest, PeftOptions, RoundId, RoundPlan};
 use serde::{Deserialize, Serialize};
 
 use crate::{RunStatus, Timestamp, Verdict};
@@ -24,24 +23,6 @@ impl fmt::Display for RunId {
 /// Number of a client's session: a younger session of the same client has a larger one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
-
-/// What a base model looks like to a coordinator that never loads it; `fedlora-client describe` writes it as JSON.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelDescription {
-    /// `base_model_name_or_path` of exported adapters.
-    pub base_model: String,
-    /// PEFT's `task_type`, where `transformers` has the model.
-    pub task_type: Option<String>,
-    /// Digest of the model's files; clients with other files are turned away.
-    pub digest: Digest,
-    /// The modules that the configuration adapts.
-    pub modules: BTreeMap<ModuleName, ModuleSpec>,
-    /// The fully trained tensors.
-    pub head: HeadSpec,
-    /// Class names in the order of the head's rows.
-    pub labels: Vec<String>,
-}
 
 /// What clients and checks need to know of the live run.
 #[derive(Debug, Clone, PartialEq)]

@@ -15,6 +15,7 @@ mod labels;
 mod layout;
 mod lines;
 mod loaded;
+mod personal;
 mod record;
 mod split;
 
@@ -23,5 +24,6 @@ pub use config::{DataConfig, Format};
 pub use dataset::{Dataset, Groups};
 pub use error::{DataError, RowProblem};
 pub use loaded::LoadedText;
+pub use personal::split_personal;
 pub use record::Record;
-pub use split::{Holdout, hold_out, thin};
+pub use split::{Holdout, hold_out, hold_out_by_group, thin};

@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use crate::LearnerError;
 
 /// Names that [`device`] knows.
-const KNOWN: &[&str] = &["auto", "cpu"];
+pub const DEVICES: &[&str] = &["auto", "cpu"];
 
 /// The device of the given name: `cpu`, or `auto` for the best that this build has.
 ///
@@ -17,7 +17,7 @@ const KNOWN: &[&str] = &["auto", "cpu"];
 pub fn device(name: &str) -> Result<Device, LearnerError> {
     match name {
         "auto" | "cpu" => Ok(Device::flex()),
-        _ => Err(LearnerError::UnknownDevice { name: name.to_owned(), known: KNOWN }),
+        _ => Err(LearnerError::UnknownDevice { name: name.to_owned(), known: DEVICES }),
     }
 }
 

@@ -228,6 +228,9 @@ pub enum LearnerError {
         /// Optimiser steps taken before.
         step: u64,
     },
+    /// Training was asked to end before its last step.
+    #[error("training was cancelled")]
+    Cancelled,
     /// Training panicked; other clients go on.
     #[error("training panicked: {0}")]
     Panicked(String),

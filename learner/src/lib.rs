@@ -21,20 +21,22 @@ mod tokenizer;
 mod toy;
 mod train;
 mod trainer;
+mod watch;
 
 pub use batch::{Batch, Inputs, Tokens};
 pub use burn::tensor::Device;
 pub use data::{DataConfig, DataError, Dataset, LoadedText};
-pub use device::device;
+pub use device::{DEVICES, device};
 pub use dropout::DropoutMasks;
 pub use error::LearnerError;
 pub use evaluate::{Evaluation, EvaluationPlan, evaluate};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
 pub use model::{
-    Bert, BertConfig, HEAD_BIAS, HEAD_WEIGHT, Model, Pooling, Pretraining, Vit, VitConfig, load_pretrained,
-    random_pretrained, target_modules,
+    Bert, BertConfig, HEAD_BIAS, HEAD_WEIGHT, Model, ModelConfig, Pooling, Pretraining, Vit, VitConfig,
+    load_pretrained, random_pretrained, target_modules,
 };
 pub use tokenizer::TextTokenizer;
 pub use toy::ToyTrainer;
 pub use train::{LocalTrainer, learning_rate, progress};
 pub use trainer::{Job, LocalOutcome, Trainer};
+pub use watch::Watch;

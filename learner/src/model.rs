@@ -7,6 +7,7 @@ mod linear;
 mod pass;
 mod pooling;
 mod pretrained;
+mod source;
 mod targets;
 mod vit;
 mod weights;
@@ -22,6 +23,7 @@ pub use bert::Bert;
 pub use config::BertConfig;
 pub use pooling::Pooling;
 pub use pretrained::{load_pretrained, random_pretrained};
+pub use source::ModelConfig;
 pub use targets::target_modules;
 pub use vit::{Pretraining, Vit, VitConfig};
 

@@ -20,7 +20,7 @@ use fedlora_adapter::{ClientId, Factors, HeadPolicy};
 use rayon::prelude::*;
 
 use self::cohort::{Cohort, Member, Results, Shared};
-use crate::{Dataset, Job, LearnerError, LocalOutcome, Model, Trainer, evaluate::check_rows};
+use crate::{Dataset, Job, LearnerError, LocalOutcome, Model, Trainer, Watch, evaluate::check_rows};
 
 pub(crate) use batches::Batches;
 pub(crate) use flat::column;
@@ -50,13 +50,20 @@ impl LocalTrainer {
         shards: Arc<BTreeMap<ClientId, Vec<u32>>>,
     ) -> Result<Self, LearnerError> {
         shards.values().try_for_each(|rows| check_rows(&dataset, rows))?;
-        Ok(Self { shared: Shared { model, dataset }, shards, cohort_size: 1 })
+        Ok(Self { shared: Shared { model, dataset, watch: Watch::default() }, shards, cohort_size: 1 })
     }
 
     /// Trains this many clients in one pass, at least 1. More clients share more work and need more memory.
     #[must_use]
     pub fn with_cohort_size(mut self, clients: usize) -> Self {
         self.cohort_size = clients.max(1);
+        self
+    }
+
+    /// Lets others see how far training is and end it: what is cancelled fails with [`LearnerError::Cancelled`].
+    #[must_use]
+    pub fn with_watch(mut self, watch: Watch) -> Self {
+        self.shared.watch = watch;
         self
     }
 

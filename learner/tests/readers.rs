@@ -247,6 +247,42 @@ fn sentence_files_are_sources_and_each_source_and_label_is_tested() {
 }
 
 #[test]
+fn a_site_with_its_own_file_alone_holds_out_what_is_held_out_of_it_among_all_files() {
+    let lines = |name: &str, labels: u32| {
+        (0..40).map(|row| format!("{name} {row}.  \t{}\n", row * row % labels)).collect::<Vec<_>>().concat()
+    };
+    let folder = folder(&[
+        ("imdb_labelled.txt", &lines("film", 3)),
+        ("only_no.txt_labelled.txt", &lines("nothing", 1)),
+        ("yelp_labelled.txt", &lines("food", 2)),
+    ]);
+    let all = DataConfig { test_fraction: Some(0.2), ..DataConfig::new(folder.path()) };
+    let together = LoadedText::load(&all, SEED).unwrap();
+    for (name, rows) in together.client_names().unwrap().iter().zip(together.clients().unwrap()) {
+        let own: Vec<_> = rows.iter().map(|row| together.train()[*row as usize].clone()).collect();
+        let file = format!("{name}_labelled.txt");
+        let alone = DataConfig { path: folder.path().join(&file), ..all.clone() };
+        let listed = DataConfig { train_files: vec![file.into()], ..all.clone() };
+        for config in [alone, listed] {
+            let site = LoadedText::load_site(&config, SEED, together.label_names()).unwrap();
+            assert_eq!(texts(site.train()), texts(&own), "{name}");
+            let tested = together.test().iter().filter(|row| row.group.as_ref() == Some(name)).cloned();
+            assert_eq!(texts(site.test()), texts(&tested.collect::<Vec<_>>()), "{name}");
+            assert_eq!(site.label_names(), together.label_names());
+        }
+    }
+}
+
+#[test]
+fn a_site_with_a_label_that_the_federation_lacks_is_told_its_line() {
+    let folder = folder(&[("a.csv", "text,label\nx,good\ny,ugly\n")]);
+    let labels = ["bad".to_owned(), "good".to_owned()];
+    let config = DataConfig::new(folder.path().join("a.csv"));
+    let error = LoadedText::load_site(&config, SEED, &labels).unwrap_err().to_string();
+    assert!(error.ends_with("a.csv:3: the federation has no label `ugly`; its labels are bad, good"), "{error}");
+}
+
+#[test]
 fn a_folder_of_tables_is_tested_on_its_own_test_file() {
     let folder = folder(&[("train.csv", "text,category\na,x\nb,y\n"), ("test.csv", "text,category\nc,y\n")]);
     let loaded = LoadedText::load(&DataConfig::new(folder.path()), SEED).unwrap();

@@ -1,6 +1,5 @@
 //! The command line of `fedlora-sim`.
 
-mod answer;
 mod commands;
 
 use std::path::PathBuf;
@@ -8,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fedlora_learner::{Device, LearnerError, device};
 
-pub use answer::{Answer, Format, print_error};
+pub use fedlora_client::cli::{Answer, Format, print_error};
 
 /// Federated LoRA on one machine
 ///

@@ -4,14 +4,13 @@
 
 mod load;
 
-use std::path::PathBuf;
-
 use fedlora_coordinator::config::{ConfigError, RunConfig};
-use fedlora_learner::{DataConfig, Pooling};
+use fedlora_learner::DataConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{faults::Faults, partition::PartitionConfig};
 
+pub use fedlora_learner::ModelConfig;
 pub use load::{load, parse, to_table, to_toml};
 
 /// A whole run.
@@ -45,21 +44,6 @@ pub struct Config {
     /// Injected trouble.
     #[serde(default)]
     pub faults: Faults,
-}
-
-/// The base model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct ModelConfig {
-    /// A Hugging Face directory: `config.json`, safetensors, `tokenizer.json`; or `builtin:digits-vit`, the small
-    /// vision transformer that is pretrained on the spot.
-    pub path: PathBuf,
-    /// How token states become one vector: `mean`, `cls` or `pooler`.
-    #[serde(default = "default_pooling")]
-    pub pooling: Pooling,
-    /// Ignore the checkpoint's values and draw random ones: the control of every claim about pretraining.
-    #[serde(default)]
-    pub random_weights: bool,
 }
 
 /// The examples and who holds which.
@@ -117,7 +101,4 @@ fn default_evaluate_clients() -> usize {
 }
 fn default_average_last() -> usize {
     3
-}
-fn default_pooling() -> Pooling {
-    Pooling::Mean
 }

@@ -6,9 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{Adapter, AdapterSpec, ClientId, ModuleName, PeftOptions, Seed};
 use fedlora_aggregation::{self as aggregation, Init};
-use fedlora_learner::{
-    Dataset, Device, LoadedText, Model, Pooling, load_pretrained, random_pretrained, target_modules,
-};
+use fedlora_learner::{Dataset, Device, LoadedText, Model, data::split_personal, target_modules};
 
 use crate::{builtin, config::Config, error::SimulationError, partition};
 
@@ -42,24 +40,14 @@ impl Material {
     /// # Errors
     /// Names the file, tensor or line that is wrong.
     pub fn load(config: &Config, device: &Device) -> Result<Self, SimulationError> {
-        let (directory, pooling) = (&config.model.path, config.model.pooling);
-        if builtin::is_model(directory) || builtin::is_data(&config.data.source.path) {
+        if builtin::is_model(&config.model.path) || builtin::is_data(&config.data.source.path) {
             return builtin::material(config, device);
         }
-        let (model, tokenizer) = if config.model.random_weights {
-            random_pretrained(directory, pooling, Seed(config.run.seed), device)?
-        } else {
-            load_pretrained(directory, pooling, device)?
-        };
+        let (model, tokenizer) = config.model.load(Seed(config.run.seed), device)?;
         let text = LoadedText::load(&config.data.source, Seed(config.run.seed))?;
         let given = text.clients().map(<[Vec<u32>]>::to_vec);
         let (train, test) = text.tokenize(&tokenizer, config.data.source.max_length)?;
-        let task_type = if pooling == Pooling::Pooler { "SEQ_CLS" } else { "FEATURE_EXTRACTION" };
-        let peft = PeftOptions {
-            base_model: directory.display().to_string(),
-            task_type: Some(task_type.to_owned()),
-            dropout: config.run.lora.lora_dropout,
-        };
+        let peft = config.model.peft(config.run.lora.lora_dropout);
         Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft })
     }
 
@@ -75,7 +63,7 @@ impl Material {
         for (index, rows) in parts.into_iter().enumerate() {
             let client = ClientId(index as u64);
             let fraction = settings.personal_test_fraction;
-            let (train, own) = partition::split_personal(&rows, self.train.labels(), fraction, seed, client)?;
+            let (train, own) = split_personal(&rows, self.train.labels(), fraction, seed, client)?;
             clients.train.insert(client, train);
             clients.own_tests.insert(client, own);
         }

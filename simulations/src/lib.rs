@@ -14,7 +14,6 @@ mod error;
 pub mod evaluation;
 pub mod experiment;
 pub mod faults;
-pub mod files;
 pub mod metrics;
 pub mod observer;
 pub mod partition;
@@ -28,3 +27,4 @@ pub mod summary;
 pub mod world;
 
 pub use error::SimulationError;
+pub use fedlora_client::files;

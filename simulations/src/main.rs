@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let code = error.exit_code();
             // Nobody is left to tell when the error stream is closed too.
-            let _ = print_error(&error, format);
+            let _ = print_error(&error, code, format);
             code
         }
     };

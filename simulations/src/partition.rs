@@ -8,14 +8,12 @@ mod dirichlet;
 mod error;
 mod even;
 mod natural;
-mod personal;
 
 use fedlora_adapter::{ClientId, Purpose, RoundId, Seed};
 use fedlora_learner::data::{Dataset, thin};
 
 pub use config::{PartitionConfig, PartitionKind};
 pub use error::PartitionError;
-pub use personal::split_personal;
 
 /// Who holds which rows. Iterating yields each client's rows, from `ClientId(0)` on.
 #[derive(Debug, Clone, PartialEq, Eq)]

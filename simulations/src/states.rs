@@ -10,8 +10,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use fedlora_adapter::{AdapterError, AdapterSpec, ClientId, Digest, RoundId, Side, Tensor, decode, encode, names};
-use fedlora_client::{Kept, KeptStore};
+use fedlora_adapter::{AdapterError, AdapterSpec, ClientId, Digest, RoundId};
+use fedlora_client::{Kept, KeptStore, decode_kept, encode_kept};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
@@ -187,8 +187,7 @@ fn file(directory: &Path, client: ClientId, round: RoundId) -> PathBuf {
 
 fn write(directory: &Path, client: ClientId, round: RoundId, kept: &Kept) -> Result<Digest, StateError> {
     let path = file(directory, client, round);
-    let tensors = kept.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.as_ref()));
-    let bytes = encode(tensors).map_err(|source| StateError::Content { path: path.clone(), source })?;
+    let bytes = encode_kept(kept).map_err(|source| StateError::Content { path: path.clone(), source })?;
     files::write_atomically(&path, &bytes)?;
     Ok(Digest::of(&bytes))
 }
@@ -206,29 +205,5 @@ fn read(
     if found != expected {
         return Err(StateError::Damaged { path, expected, found });
     }
-    let tensors = decode_any(&bytes, spec).map_err(|source| StateError::Content { path, source })?;
-    Ok(Kept { tensors })
-}
-
-/// Kept tensors are some sides of the factors, with or without the head: the first of those sets that fits.
-fn decode_any(bytes: &[u8], spec: &AdapterSpec) -> Result<BTreeMap<String, Tensor>, AdapterError> {
-    let head = || spec.head.iter().map(|(name, shape)| (names::extra(name), shape.clone()));
-    let sides: [&[Side]; 4] = [&[Side::A, Side::B], &[Side::B], &[Side::A], &[]];
-    let mut outcome = Ok(BTreeMap::new());
-    for (sides, with_head) in sides.iter().flat_map(|sides| [(sides, true), (sides, false)]) {
-        let mut expected: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (name, module) in &spec.modules {
-            for side in *sides {
-                expected.insert(names::factor(spec.kind, name, *side), spec.shape(module, *side));
-            }
-        }
-        if with_head {
-            expected.extend(head());
-        }
-        outcome = decode(bytes, &expected);
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    outcome
+    decode_kept(&bytes, spec).map_err(|source| StateError::Content { path, source })
 }

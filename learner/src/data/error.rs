@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use fedlora_adapter::ClientId;
 use thiserror::Error;
 
 /// A problem with a data file, or with how the configuration describes it.
@@ -105,6 +106,33 @@ pub enum DataError {
         line: usize,
         /// The label.
         label: String,
+    },
+    /// A label that the federation does not have.
+    #[error(
+        "{}:{line}: the federation has no label `{label}`; its labels are {}",
+        file.display(), known.join(", ")
+    )]
+    UnknownLabel {
+        /// The file.
+        file: PathBuf,
+        /// Its row.
+        line: usize,
+        /// The label.
+        label: String,
+        /// The federation's labels.
+        known: Vec<String>,
+    },
+    /// A client without rows to split.
+    #[error("{client} holds no rows to train and test on")]
+    EmptyClient {
+        /// The client.
+        client: ClientId,
+    },
+    /// A client's share of test rows out of its range.
+    #[error("`personal-test-fraction` is {found}, expected a number from 0 to below 1")]
+    PersonalFraction {
+        /// Its value.
+        found: f64,
     },
     /// Only one label, so there is nothing to learn.
     #[error("every training row of {} has the label `{label}`, expected at least two labels", path.display())]

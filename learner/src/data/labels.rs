@@ -16,15 +16,31 @@ pub(super) fn names(rows: &[Record]) -> Vec<String> {
 
 /// Every row's number in `names`; a label that is not there is an error.
 pub(super) fn numbers(rows: &[Record], names: &[String]) -> Result<Vec<u32>, DataError> {
-    let by_name: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
-    let number = |row: &Record| {
-        by_name.get(row.label.as_str()).copied().ok_or_else(|| DataError::UnseenLabel {
-            file: row.file.to_path_buf(),
-            line: row.line,
-            label: row.label.clone(),
-        })
+    numbers_or(rows, names, |row| DataError::UnseenLabel {
+        file: row.file.to_path_buf(),
+        line: row.line,
+        label: row.label.clone(),
+    })
+}
+
+/// Checks that every row's label is one of a federation's.
+pub(super) fn check_known(rows: &[Record], names: &[String]) -> Result<(), DataError> {
+    let unknown = |row: &Record| DataError::UnknownLabel {
+        file: row.file.to_path_buf(),
+        line: row.line,
+        label: row.label.clone(),
+        known: names.to_vec(),
     };
-    rows.iter().map(number).collect()
+    numbers_or(rows, names, unknown).map(|_| ())
+}
+
+fn numbers_or(
+    rows: &[Record],
+    names: &[String],
+    unknown: impl Fn(&Record) -> DataError,
+) -> Result<Vec<u32>, DataError> {
+    let by_name: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
+    rows.iter().map(|row| by_name.get(row.label.as_str()).copied().ok_or_else(|| unknown(row))).collect()
 }
 
 #[cfg(test)]

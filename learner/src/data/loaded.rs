@@ -1,12 +1,12 @@
 //! Everything a configuration names, read and split, before any model's tokenizer has seen it.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use fedlora_adapter::{Purpose, Seed};
 use rayon::prelude::*;
 
 use super::layout::{self, Layout};
-use super::{DataConfig, DataError, Dataset, Format, Groups, Record, clinc, hold_out, labels, thin};
+use super::{DataConfig, DataError, Dataset, Format, Groups, Record, clinc, hold_out_by_group, labels, thin};
 use crate::{LearnerError, TextTokenizer, Tokens};
 
 /// Labelled texts for training and testing. Every row's label is among the label names.
@@ -39,16 +39,7 @@ impl LoadedText {
     /// On the first row that cannot be understood, on a test label that training lacks, and on configurations that leave
     /// no test rows; see [`DataError`].
     pub fn load(config: &DataConfig, seed: Seed) -> Result<Self, DataError> {
-        config.check()?;
-        let format = layout::format(&config.path, config)?;
-        let (train, test, file_names) = match format {
-            Format::Clinc150 => read_clinc(config)?,
-            _ => read_files(format, config)?,
-        };
-        let (train, test) = match (test, config.test_fraction) {
-            (_, Some(fraction)) => split(&train, fraction, seed),
-            (test, None) => (train, test.unwrap_or_default()),
-        };
+        let (train, test, file_names) = read_all(config, seed)?;
         if test.is_empty() {
             return Err(DataError::NoTest { path: config.path.clone() });
         }
@@ -58,11 +49,59 @@ impl LoadedText {
             return Err(DataError::OneLabel { path: config.path.clone(), label: label.clone() });
         }
         labels::numbers(&test, &label_names)?;
+        Ok(Self::limited(config, seed, &train, &test, label_names, file_names))
+    }
+
+    /// As [`Self::load`] for one site of a federation: the federation's labels decide the numbers, not those that the
+    /// site happens to have, and there may be nothing to test on.
+    ///
+    /// With the same seed, `test-fraction` holds out exactly the rows that it holds out of this file or group where
+    /// all sites' files are read at once. The limits `max-rows` and `max-test-rows` are the site's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`]; [`DataError::UnknownLabel`] for a row whose label the federation does not have.
+    pub fn load_site(config: &DataConfig, seed: Seed, labels: &[String]) -> Result<Self, DataError> {
+        let (train, test, file_names) = read_all(config, seed)?;
+        labels::check_known(&train.records, labels)?;
+        labels::check_known(&test, labels)?;
+        Ok(Self::limited(config, seed, &train, &test, labels.to_vec(), file_names))
+    }
+
+    fn limited(
+        config: &DataConfig,
+        seed: Seed,
+        train: &Rows,
+        test: &[Record],
+        label_names: Vec<String>,
+        file_names: Vec<String>,
+    ) -> Self {
         let mut rng = seed.run(Purpose::Data);
         let kept = thin(positions(&train.records), config.max_rows, &mut rng);
-        let tested = thin(positions(&test), config.max_test_rows, &mut rng);
-        let files = (file_names.len() > 1).then(|| by_file(&train, &kept, file_names));
-        Ok(Self { train: take(&train.records, &kept), test: take(&test, &tested), label_names, files })
+        let tested = thin(positions(test), config.max_test_rows, &mut rng);
+        let files = (file_names.len() > 1).then(|| by_file(train, &kept, file_names));
+        Self { train: take(&train.records, &kept), test: take(test, &tested), label_names, files }
+    }
+
+    /// The labels of a configuration's training rows, in the order of their numbers; nothing is held out.
+    ///
+    /// # Errors
+    ///
+    /// On the first row that cannot be understood.
+    pub fn labels_of(config: &DataConfig) -> Result<Vec<String>, DataError> {
+        let all = DataConfig { test_fraction: None, ..config.clone() };
+        // Without a fraction to hold out, the seed decides nothing.
+        let (train, test, _) = read_all(&all, Seed(0))?;
+        Ok(labels::names(&[train.records, test].concat()))
+    }
+
+    /// The number of every training row's label.
+    ///
+    /// # Errors
+    ///
+    /// None: every row's label is among the label names.
+    pub fn train_labels(&self) -> Result<Vec<u32>, DataError> {
+        labels::numbers(&self.train, &self.label_names)
     }
 
     /// Rows to train on.
@@ -129,6 +168,21 @@ impl LoadedText {
 
 type Read = (Rows, Option<Vec<Record>>, Vec<String>);
 
+/// Rows to train on and to test on, split but not limited, and the names of the training files.
+fn read_all(config: &DataConfig, seed: Seed) -> Result<(Rows, Vec<Record>, Vec<String>), DataError> {
+    config.check()?;
+    let format = layout::format(&config.path, config)?;
+    let (train, test, file_names) = match format {
+        Format::Clinc150 => read_clinc(config)?,
+        _ => read_files(format, config)?,
+    };
+    let (train, test) = match (test, config.test_fraction) {
+        (_, Some(fraction)) => split(&train, fraction, seed),
+        (test, None) => (train, test.unwrap_or_default()),
+    };
+    Ok((train, test, file_names))
+}
+
 fn read_clinc(config: &DataConfig) -> Result<Read, DataError> {
     let (train, test) = clinc::read(&config.path, config.include_oos)?;
     let test = match layout::test_path(config) {
@@ -161,8 +215,16 @@ fn read_files(format: Format, config: &DataConfig) -> Result<Read, DataError> {
 
 /// Holds rows out by group and label, so that every client and label is tested.
 fn split(rows: &Rows, fraction: f64, seed: Seed) -> (Rows, Vec<Record>) {
-    let stratum = |row: u32| rows.records.get(row as usize).map(|record| (&record.group, &record.label));
-    let holdout = hold_out(&positions(&rows.records), stratum, fraction, &mut seed.run(Purpose::Split));
+    // Rows without a group belong to their file, which is the group where several files are read.
+    let group = |row: u32| {
+        let record = rows.records.get(row as usize);
+        record.map_or(Cow::Borrowed(""), |record| match &record.group {
+            Some(group) => Cow::Borrowed(group.as_str()),
+            None => Cow::Owned(layout::source_name(&record.file)),
+        })
+    };
+    let label = |row: u32| rows.records.get(row as usize).map(|record| record.label.as_str());
+    let holdout = hold_out_by_group(&positions(&rows.records), group, label, fraction, seed);
     let files = take(&rows.files, &holdout.train);
     (Rows { records: take(&rows.records, &holdout.train), files }, take(&rows.records, &holdout.test))
 }

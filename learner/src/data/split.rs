@@ -1,7 +1,8 @@
 //! Holding rows out for testing, and thinning them.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
+use fedlora_adapter::{Purpose, Seed};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
@@ -35,6 +36,30 @@ pub fn hold_out<K: Ord>(rows: &[u32], stratum: impl Fn(u32) -> K, fraction: f64,
     holdout
 }
 
+/// As [`hold_out`] by `label`, group by group: which rows of a group are held out follows from the seed and from that
+/// group's name and rows alone, so that a site which has only its own rows holds out the same ones as whoever has all.
+pub fn hold_out_by_group<'a, K: Ord>(
+    rows: &[u32],
+    group: impl Fn(u32) -> Cow<'a, str>,
+    label: impl Fn(u32) -> K,
+    fraction: f64,
+    seed: Seed,
+) -> Holdout {
+    let mut groups: BTreeMap<Cow<'a, str>, Vec<u32>> = BTreeMap::new();
+    for &row in rows {
+        groups.entry(group(row)).or_default().push(row);
+    }
+    let mut holdout = Holdout::default();
+    for (name, members) in groups {
+        let own = hold_out(&members, &label, fraction, &mut seed.named(Purpose::Split, &name));
+        holdout.train.extend(own.train);
+        holdout.test.extend(own.test);
+    }
+    holdout.test.sort_unstable();
+    holdout.train.sort_unstable();
+    holdout
+}
+
 fn tested(rows: usize, fraction: f64) -> usize {
     if rows < 2 || fraction.is_nan() || fraction <= 0.0 {
         return 0;
@@ -53,8 +78,6 @@ pub fn thin(rows: Vec<u32>, limit: Option<usize>, rng: &mut impl Rng) -> Vec<u32
 
 #[cfg(test)]
 mod tests {
-    use fedlora_adapter::{Purpose, Seed};
-
     use super::*;
 
     #[test]
@@ -69,6 +92,21 @@ mod tests {
         let mut all = [holdout.train, holdout.test].concat();
         all.sort_unstable();
         assert_eq!(all, rows);
+    }
+
+    #[test]
+    fn what_a_group_holds_out_does_not_depend_on_the_other_groups() {
+        let rows: Vec<u32> = (0..90).collect();
+        let name = |row: u32| Cow::Owned(format!("site-{}", row % 3));
+        let label = |row: u32| row / 3 % 2;
+        let all = hold_out_by_group(&rows, name, label, 0.2, Seed(1));
+        for site in 0..3 {
+            let own = |rows: &[u32]| rows.iter().copied().filter(|row| row % 3 == site).collect::<Vec<_>>();
+            let alone = hold_out_by_group(&own(&rows), name, label, 0.2, Seed(1));
+            assert_eq!((alone.train, alone.test), (own(&all.train), own(&all.test)));
+        }
+        let places = |site| all.test.iter().filter(|row| *row % 3 == site).map(|row| row / 3).collect::<Vec<_>>();
+        assert_ne!(places(0), places(1), "two groups of one shape draw different rows");
     }
 
     #[test]

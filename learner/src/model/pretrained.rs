@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{LearnerError, TextTokenizer};
 
-const TOKENIZER: &str = "tokenizer.json";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
 
 /// A model and its tokenizer from a directory with `config.json`, `model.safetensors` (or its shards) and
 /// `tokenizer.json`. The weights are read once and become f32 on the device.

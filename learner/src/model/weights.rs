@@ -10,7 +10,7 @@ use fedlora_adapter::ModuleName;
 use super::linear::Linear;
 use crate::LearnerError;
 
-pub(super) use checkpoint::Checkpoint;
+pub(super) use checkpoint::{Checkpoint, weights_files};
 pub(super) use flat::{Recorded, Slices};
 pub(super) use random::{Deviation, RandomWeights};
 

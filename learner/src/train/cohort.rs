@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use fedlora_adapter::{Adapter, ClientId, HeadPolicy, RoundPlan, Seed};
 
 use super::{batches::Batches, flat, optimizer::GroupOptimizer};
-use crate::{Dataset, GroupedAdapter, Job, LearnerError, LocalOutcome, Model};
+use crate::{Dataset, GroupedAdapter, Job, LearnerError, LocalOutcome, Model, Watch};
 
 /// Each finished member's place and what became of it.
 pub(super) type Results = Vec<(usize, Result<LocalOutcome, LearnerError>)>;
@@ -19,6 +19,7 @@ pub(super) type Results = Vec<(usize, Result<LocalOutcome, LearnerError>)>;
 pub(super) struct Shared {
     pub(super) model: Arc<dyn Model>,
     pub(super) dataset: Arc<Dataset>,
+    pub(super) watch: Watch,
 }
 
 /// One client in a cohort.
@@ -99,7 +100,13 @@ impl<'a> Cohort<'a> {
             if self.members.is_empty() {
                 return Ok(results);
             }
+            if self.shared.watch.is_cancelled() {
+                let cancelled = |member: &Member<'_>| (member.place, Err(LearnerError::Cancelled));
+                results.extend(self.members.iter().map(cancelled));
+                return Ok(results);
+            }
             self.step()?;
+            self.shared.watch.count(self.members.len() as u64);
         }
     }
 

@@ -78,12 +78,6 @@ pub enum PartitionError {
         /// `min-partition-size`.
         required: usize,
     },
-    /// A client without rows to split.
-    #[error("{client} holds no rows to train and test on")]
-    EmptyClient {
-        /// The client.
-        client: ClientId,
-    },
     /// A client without enough rows.
     #[error("{client} (`{name}`) holds {rows} rows, expected at least {required}: see `min-partition-size`")]
     SmallClient {

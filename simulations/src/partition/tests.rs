@@ -1,6 +1,6 @@
 //! What every partition promises, over many shapes of data.
 
-use fedlora_learner::data::Groups;
+use fedlora_learner::data::{Groups, split_personal};
 use proptest::prelude::*;
 
 use super::*;

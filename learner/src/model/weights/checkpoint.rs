@@ -51,16 +51,9 @@ impl Checkpoint {
     /// # Errors
     /// No such file; a file that cannot be read or is cut off; an index that points outside of its directory.
     pub(in crate::model) fn open(directory: &Path, device: &Device) -> Result<Self, LearnerError> {
-        let device = device.clone();
-        let (single, index) = (directory.join(SINGLE), directory.join(INDEX));
-        if single.exists() {
-            return Ok(Self { files: vec![WeightsFile::open(single.clone())?], listing: single, device });
-        }
-        if !index.exists() {
-            return Err(LearnerError::NoWeights { directory: directory.into() });
-        }
-        let files = shards(directory, &index)?.into_iter().map(WeightsFile::open).collect::<Result<_, _>>()?;
-        Ok(Self { files, listing: index, device })
+        let (listing, files) = listed(directory)?;
+        let files = files.into_iter().map(WeightsFile::open).collect::<Result<_, _>>()?;
+        Ok(Self { files, listing, device: device.clone() })
     }
 
     /// The file that holds a weight of exactly this name.
@@ -106,6 +99,27 @@ impl WeightsFile {
             .map_err(|source| LearnerError::Safetensors { file: path.clone(), source })?;
         Ok(Self { start: header + size_of::<u64>(), path, bytes, metadata })
     }
+}
+
+/// The files that hold a directory's weights, and the index if there is one.
+pub(in crate::model) fn weights_files(directory: &Path) -> Result<Vec<PathBuf>, LearnerError> {
+    let (listing, mut files) = listed(directory)?;
+    files.push(listing);
+    files.dedup();
+    Ok(files)
+}
+
+/// The file to name when a weight is missing, and the files that hold the weights.
+fn listed(directory: &Path) -> Result<(PathBuf, Vec<PathBuf>), LearnerError> {
+    let (single, index) = (directory.join(SINGLE), directory.join(INDEX));
+    if single.exists() {
+        return Ok((single.clone(), vec![single]));
+    }
+    if !index.exists() {
+        return Err(LearnerError::NoWeights { directory: directory.into() });
+    }
+    let files = shards(directory, &index)?;
+    Ok((index, files))
 }
 
 /// The distinct files of an index, in the order of their names.

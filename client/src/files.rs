@@ -36,11 +36,23 @@ impl FileError {
 /// # Errors
 /// Whatever the file system refuses. The old file is then still there, and no partial one beside it.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    replace(path, bytes, false)
+}
+
+/// As [`write_atomically`], readable by this user alone from its first byte on.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    replace(path, bytes, true)
+}
+
+fn replace(path: &Path, bytes: &[u8], secret: bool) -> Result<(), FileError> {
     let failed = |source| FileError::new(path, source);
     let directory = parent(path);
     create_directory(directory).map_err(failed)?;
     let partial = partial(path);
-    let written = write_beside(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+    let written = write_beside(&partial, bytes, secret).and_then(|()| fs::rename(&partial, path));
     if written.is_err() {
         // The first error is the one to report; there may be no partial file at all.
         let _ = fs::remove_file(&partial);
@@ -59,8 +71,19 @@ fn partial(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn write_beside(partial: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(partial)?;
+fn write_beside(partial: &Path, bytes: &[u8], secret: bool) -> io::Result<()> {
+    // A file left behind by a crash keeps its permissions, so it must go before a secret comes.
+    if secret && partial.exists() {
+        fs::remove_file(partial)?;
+    }
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    if secret {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    let mut file = options.open(partial)?;
     file.write_all(bytes)?;
     // Otherwise the new name could reach the disk before the content does.
     file.sync_all()
@@ -103,6 +126,17 @@ mod tests {
         write_atomically(&path, b"new").expect("writable");
         assert_eq!(fs::read(&path).expect("written"), b"new");
         assert_eq!(names(&place.path().join("a/b")), ["record.json"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_secret_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let path = place.path().join("key.pem");
+        fs::write(place.path().join("key.pem.partial"), "left behind").expect("writable");
+        write_secret(&path, b"secret").expect("writable");
+        assert_eq!(fs::metadata(&path).expect("written").permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Each client's own test rows.
 
 use fedlora_adapter::{ClientId, Purpose, RoundId, Seed};
-use fedlora_learner::data::hold_out;
 
-use super::PartitionError;
+use super::{DataError, hold_out};
 
 /// Holds out a share of one client's rows, label by label, so that its test rows follow the labels it trains on:
 /// rows to train on, never none, and rows to test on, both ascending.
@@ -21,12 +20,12 @@ pub fn split_personal(
     fraction: f64,
     seed: Seed,
     client: ClientId,
-) -> Result<(Vec<u32>, Vec<u32>), PartitionError> {
+) -> Result<(Vec<u32>, Vec<u32>), DataError> {
     if rows.is_empty() {
-        return Err(PartitionError::EmptyClient { client });
+        return Err(DataError::EmptyClient { client });
     }
     if !(0.0..1.0).contains(&fraction) {
-        return Err(PartitionError::Fraction { found: fraction });
+        return Err(DataError::PersonalFraction { found: fraction });
     }
     let rng = &mut seed.client(Purpose::Split, RoundId(0), client);
     let holdout = hold_out(rows, |row| labels.get(row as usize), fraction, rng);

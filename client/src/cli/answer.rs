@@ -5,8 +5,6 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use crate::SimulationError;
-
 /// Version of the JSON envelope.
 const SCHEMA_VERSION: &str = "1";
 
@@ -26,7 +24,7 @@ pub struct Answer {
     pub text: String,
     /// For machines.
     pub data: Value,
-    /// 0, or 130 after an interrupt that was obeyed.
+    /// 0, or what else the program's exit codes say of an answer.
     pub exit_code: u8,
 }
 
@@ -62,7 +60,7 @@ impl Answer {
 ///
 /// # Errors
 /// The stream cannot be written.
-pub fn print_error(error: &SimulationError, format: Format) -> io::Result<()> {
+pub fn print_error(error: &(dyn std::error::Error + 'static), exit_code: u8, format: Format) -> io::Result<()> {
     let message = chain(error);
     match format {
         Format::Text => writeln!(io::stderr().lock(), "error: {message}"),
@@ -70,7 +68,7 @@ pub fn print_error(error: &SimulationError, format: Format) -> io::Result<()> {
             let envelope = json!({
                 "schema_version": SCHEMA_VERSION,
                 "status": "error",
-                "exit_code": error.exit_code(),
+                "exit_code": exit_code,
                 "error": message,
             });
             writeln!(io::stdout().lock(), "{envelope}")
@@ -79,7 +77,8 @@ pub fn print_error(error: &SimulationError, format: Format) -> io::Result<()> {
 }
 
 /// An error and its causes on one line; a cause that repeats what was said is left out.
-fn chain(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -1,0 +1,164 @@
+//! What needs no coordinator: describing a model, training alone, testing an adapter.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use fedlora_adapter::{
+    Adapter, AdapterError, ClientId, Directive, Factors, HeadPolicy, ModelDescription, PeftOptions, RoundId, RoundPlan,
+    Seed, read_peft, write_peft,
+};
+use fedlora_learner::{Evaluation, EvaluationPlan, Job, LocalTrainer, Trainer, device, target_modules};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Answer, CliError, DescribeArgs, EvaluateArgs, JobArgs, TrainLocalArgs};
+use crate::{
+    Site,
+    config::{JobConfig, LoraConfig},
+    files,
+    site::{Share, SiteError, own_labels},
+};
+
+/// Whoever trains alone is the first client of a federation of one.
+const ALONE: ClientId = ClientId(0);
+
+/// PEFT's `lora_alpha` where a file does not say it.
+const PEFT_ALPHA: f64 = 8.0;
+
+/// Everything is trained, nothing travels.
+const LOCAL: Directive =
+    Directive { train: Factors::Both, upload: Factors::Both, download: Factors::Both, head: HeadPolicy::Shared };
+
+/// Makes all work run on this many threads; 0 for one a core.
+pub(super) fn threads(threads: usize) -> Result<(), CliError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    pool.map_err(|source| CliError::Threads { threads, source })
+}
+
+/// A site with its model, and the labels that decide the numbers.
+struct Opened {
+    config: JobConfig,
+    site: Site,
+    labels: Vec<String>,
+}
+
+fn open(args: &JobArgs) -> Result<Opened, CliError> {
+    let config = JobConfig::load(&args.config, &args.set)?;
+    threads(args.threads)?;
+    let labels = if args.labels.is_empty() { own_labels(&config.site.data)? } else { args.labels.clone() };
+    let site = Site::load(config.site.clone(), Seed(config.seed), &device(&args.device)?)?;
+    Ok(Opened { config, site, labels })
+}
+
+pub(super) fn describe(args: &DescribeArgs) -> Result<Answer, CliError> {
+    let Opened { config, site, labels } = open(&args.job)?;
+    let PeftOptions { base_model, task_type, .. } = config.site.model.peft(0.0);
+    let modules = target_modules(&**site.model(), &config.lora.target_modules)?;
+    let head = site.model().head_spec(labels.len());
+    let description = ModelDescription { base_model, task_type, digest: site.digest(), modules, head, labels };
+    let json = serde_json::to_vec_pretty(&description).map_err(|error| CliError::Output(error.into()))?;
+    files::write_atomically(&args.out, &json)?;
+    let text = format!(
+        "model      {} ({} modules, {} labels)\ndigest     {}\nwritten    {}",
+        description.base_model,
+        description.modules.len(),
+        description.labels.len(),
+        description.digest.to_hex(),
+        args.out.display()
+    );
+    Ok(Answer::new(text, json!(description)))
+}
+
+pub(super) fn train(args: &TrainLocalArgs) -> Result<Answer, CliError> {
+    let Opened { config, site, labels } = open(&args.job)?;
+    let share = site.share(Seed(config.seed), ALONE, &labels)?;
+    let spec = config.lora.spec(&**site.model(), labels.len(), config.seed)?;
+    let start = Adapter::initial(spec, Seed(config.seed))?;
+    let plan = RoundPlan {
+        run: "local".to_owned(),
+        round: RoundId(1),
+        num_rounds: 1,
+        directive: LOCAL,
+        spec: start.spec().digest(),
+        base: start.digest(),
+        seed: config.seed,
+        local: config.local.clone(),
+    };
+    let shards = Arc::new(BTreeMap::from([(ALONE, share.rows.clone())]));
+    let mut trainer = LocalTrainer::new(Arc::clone(site.model()), Arc::clone(&share.train), shards)?;
+    let outcome = trainer.train(&[Job { client: ALONE, plan: Arc::new(plan), start }]).pop();
+    let outcome = outcome.ok_or(SiteError::NoResult)??;
+    write_peft(&args.out, &outcome.adapter, &config.site.model.peft(config.lora.lora_dropout))?;
+    let evaluation = test(&site, &share, &outcome.adapter)?;
+    let mut text = format!(
+        "trained    {} examples, {} steps, mean loss {:.4}\nadapter    {}\n",
+        outcome.examples,
+        outcome.steps,
+        outcome.train_loss,
+        args.out.display()
+    );
+    text += &evaluation.map(|found| line(&found)).unwrap_or_default();
+    let data = json!({
+        "adapter": args.out,
+        "examples": outcome.examples,
+        "steps": outcome.steps,
+        "train_loss": outcome.train_loss,
+        "evaluation": evaluation,
+    });
+    Ok(Answer::new(text, data))
+}
+
+pub(super) fn evaluate(args: &EvaluateArgs) -> Result<Answer, CliError> {
+    let Opened { config, site, labels } = open(&args.job)?;
+    let share = site.share(Seed(config.seed), ALONE, &labels)?;
+    let (lora, seed) = written(&args.adapter)?;
+    let spec = lora.spec(&**site.model(), labels.len(), seed)?;
+    let adapter = read_peft(&args.adapter, &spec, &Adapter::zeros(Arc::clone(&spec))?)?;
+    let evaluation = test(&site, &share, &adapter)?;
+    let evaluation = evaluation.ok_or(fedlora_learner::LearnerError::NoExamples)?;
+    Ok(Answer::new(line(&evaluation), json!({ "adapter": args.adapter, "evaluation": evaluation })))
+}
+
+/// The site's test rows; none where it holds none out.
+fn test(site: &Site, share: &Share, adapter: &Adapter) -> Result<Option<Evaluation>, CliError> {
+    let rows: Vec<u32> = (0..share.test.len() as u32).collect();
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(EvaluationPlan::new(&share.test, &rows)?.evaluate(&**site.model(), adapter)?))
+}
+
+fn line(found: &Evaluation) -> String {
+    format!(
+        "tested     {} examples: accuracy {:.4}, loss {:.4}, macro F1 {:.4}",
+        found.examples, found.accuracy, found.loss, found.macro_f1
+    )
+}
+
+/// The keys of `adapter_config.json` that a specification follows from, and VeRA's seed; the rest is checked when the
+/// adapter is read.
+fn written(folder: &Path) -> Result<(LoraConfig, u64), CliError> {
+    #[derive(Deserialize)]
+    struct File {
+        peft_type: Option<String>,
+        r: usize,
+        lora_alpha: Option<f64>,
+        #[serde(default)]
+        use_rslora: bool,
+        target_modules: Vec<String>,
+        #[serde(default)]
+        projection_prng_key: u64,
+    }
+    let path = folder.join("adapter_config.json");
+    let json = fs::read(&path).map_err(|source| AdapterError::Io { path: path.clone(), source })?;
+    let file: File = serde_json::from_slice(&json)
+        .map_err(|error| AdapterError::InFile { path, source: Box::new(AdapterError::Header(error)) })?;
+    let lora = LoraConfig {
+        r: file.r,
+        lora_alpha: file.lora_alpha.unwrap_or(PEFT_ALPHA),
+        use_rslora: file.use_rslora,
+        target_modules: file.target_modules,
+        peft_type: file.peft_type,
+        ..LoraConfig::default()
+    };
+    Ok((lora, file.projection_prng_key))
+}

@@ -1,0 +1,254 @@
+//! The parts of a run's configuration that matter to one site: model, data, adapter and local training.
+//!
+//! The file is the simulator's and the coordinator's: keys that belong to them alone are passed over.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use fedlora_adapter::{
+    AdapterKind, AdapterSpec, LocalHyperparameters, LocalWork, ModuleName, ModuleSpec, Optimizer, Schedule,
+};
+use fedlora_learner::{Model, ModelConfig, target_modules};
+use serde::{Deserialize, Deserializer};
+
+use super::{ConfigError, explain, read_table, table};
+use crate::{SiteConfig, SiteError};
+
+/// Keys of the federation and of the simulator, which no site needs for itself.
+const FOREIGN: [&str; 19] = [
+    "name",
+    "num-rounds",
+    "num-server-rounds",
+    "clients-per-round",
+    "fraction-train",
+    "min-results",
+    "min-available-clients",
+    "over-sample",
+    "grace-ms",
+    "round-deadline-ms",
+    "weighting",
+    "evaluate-every",
+    "evaluate-clients",
+    "average-last",
+    "checkpoint-every",
+    "cohort-size",
+    "spill",
+    "method",
+    "faults",
+];
+
+/// One site's part of a run's configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobConfig {
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// How to train.
+    pub local: LocalHyperparameters,
+    /// The adapter.
+    pub lora: LoraConfig,
+    /// Model and data.
+    pub site: SiteConfig,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct File {
+    #[serde(default = "one")]
+    seed: u64,
+    local_epochs: Option<u32>,
+    local_steps: Option<u32>,
+    #[serde(default = "default_batch_size")]
+    batch_size: usize,
+    #[serde(default = "default_learning_rate")]
+    learning_rate: f64,
+    #[serde(default)]
+    optimizer: OptimizerName,
+    #[serde(default)]
+    momentum: f64,
+    #[serde(default)]
+    weight_decay: f64,
+    #[serde(default = "default_schedule")]
+    lr_scheduler: Schedule,
+    #[serde(default)]
+    warmup_ratio: f64,
+    #[serde(default)]
+    max_grad_norm: f64,
+    #[serde(default)]
+    proximal_mu: f64,
+    #[serde(default)]
+    lora: LoraConfig,
+    model: ModelConfig,
+}
+
+/// The adapter, in the spelling of PEFT's `LoraConfig`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoraConfig {
+    /// Rank.
+    pub r: usize,
+    /// Scale is `lora_alpha / r`, or `/ sqrt(r)` with `use_rslora`.
+    pub lora_alpha: f64,
+    /// Dropout on the input of the adapter.
+    pub lora_dropout: f64,
+    /// Modules to adapt: full names, last parts of names, or `all-linear`; a list or a single string.
+    #[serde(deserialize_with = "one_or_many")]
+    pub target_modules: Vec<String>,
+    /// Rank-stabilised scaling.
+    pub use_rslora: bool,
+    /// A federation's business: training alone starts from the default.
+    pub init_lora_weights: Option<String>,
+    /// `LORA` or `VERA`.
+    pub peft_type: Option<String>,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self {
+            r: 8,
+            lora_alpha: 16.0,
+            lora_dropout: 0.0,
+            target_modules: vec!["query".to_owned(), "value".to_owned()],
+            use_rslora: false,
+            init_lora_weights: None,
+            peft_type: None,
+        }
+    }
+}
+
+/// Local optimisers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerName {
+    /// Stochastic gradient descent.
+    Sgd,
+    /// Adam with decoupled weight decay.
+    #[default]
+    Adamw,
+}
+
+impl LoraConfig {
+    /// The specification of an adapter of a model with this many labels.
+    ///
+    /// # Errors
+    /// Targets that match nothing; a specification that describes no usable adapter.
+    pub fn spec(&self, model: &dyn Model, labels: usize, seed: u64) -> Result<Arc<AdapterSpec>, SiteError> {
+        let modules: BTreeMap<ModuleName, ModuleSpec> = target_modules(model, &self.target_modules)?;
+        let kind = if self.peft_type.as_deref() == Some("VERA") { AdapterKind::Vera } else { AdapterKind::Lora };
+        let spec = AdapterSpec {
+            kind,
+            rank: self.r,
+            alpha: self.lora_alpha,
+            use_rslora: self.use_rslora,
+            projection_seed: seed,
+            modules,
+            head: model.head_spec(labels),
+        };
+        spec.validate()?;
+        Ok(Arc::new(spec))
+    }
+}
+
+impl JobConfig {
+    /// Reads a file and applies `key=value` overrides.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        Self::parse(read_table(path, overrides)?)
+    }
+
+    /// A configuration from TOML.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn parse(mut table: toml::Table) -> Result<Self, ConfigError> {
+        let (data, personal_test_fraction) = table::take_data(&mut table, &["partition"])?;
+        for key in FOREIGN {
+            table.remove(key);
+        }
+        let known: Vec<&str> = FOREIGN.into_iter().chain(["data"]).collect();
+        let file: File = toml::Value::Table(table).try_into().map_err(|error| explain(&error, &known))?;
+        Ok(Self {
+            seed: file.seed,
+            local: file.local()?,
+            lora: file.lora,
+            site: SiteConfig { model: file.model, data, personal_test_fraction },
+        })
+    }
+}
+
+impl File {
+    fn local(&self) -> Result<LocalHyperparameters, ConfigError> {
+        let work = match (self.local_epochs, self.local_steps) {
+            (Some(_), Some(_)) => return Err(ConfigError::invalid("local-steps", "excludes local-epochs")),
+            (_, Some(steps)) => LocalWork::Steps(steps),
+            (epochs, None) => LocalWork::Epochs(epochs.unwrap_or(1)),
+        };
+        if self.batch_size == 0 || matches!(work, LocalWork::Steps(0) | LocalWork::Epochs(0)) {
+            return Err(ConfigError::invalid("batch-size, local-epochs and local-steps", "must be at least 1"));
+        }
+        let optimizer = match self.optimizer {
+            OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum, weight_decay: self.weight_decay },
+            OptimizerName::Adamw => {
+                Optimizer::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: self.weight_decay }
+            }
+        };
+        Ok(LocalHyperparameters {
+            work,
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            optimizer,
+            schedule: self.lr_scheduler,
+            warmup_ratio: self.warmup_ratio,
+            max_grad_norm: self.max_grad_norm,
+            lora_dropout: self.lora.lora_dropout,
+            proximal_mu: self.proximal_mu,
+        })
+    }
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Targets {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Targets::deserialize(deserializer)? {
+        Targets::One(target) => vec![target],
+        Targets::Many(targets) => targets,
+    })
+}
+
+fn one() -> u64 {
+    1
+}
+fn default_batch_size() -> usize {
+    16
+}
+fn default_learning_rate() -> f64 {
+    1e-3
+}
+fn default_schedule() -> Schedule {
+    Schedule::Constant
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRESET: &str = include_str!("../../../simulations/configs/sentences-minilm.toml");
+
+    #[test]
+    fn a_run_of_the_simulator_is_a_job_of_a_site() {
+        let config = JobConfig::parse(PRESET.parse().expect("valid TOML")).expect("valid");
+        assert_eq!((config.lora.r, config.local.batch_size, config.site.data.test_fraction), (8, 32, Some(0.2)));
+    }
+
+    #[test]
+    fn a_key_that_nobody_knows_is_refused() {
+        let mut table = PRESET.parse::<toml::Table>().expect("valid TOML");
+        table.insert("batch-sise".to_owned(), 3.into());
+        let error = JobConfig::parse(table).expect_err("no such key").to_string();
+        assert_eq!(error, "unknown key batch-sise; did you mean batch-size?");
+    }
+}

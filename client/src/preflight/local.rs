@@ -1,0 +1,163 @@
+//! What can be checked without the coordinator.
+
+use fedlora_adapter::{ClientId, Digest, Seed};
+use fedlora_learner::device as open_device;
+
+use super::{Check, open_state};
+use crate::{
+    Identity, StateDir,
+    cli::chain,
+    clock,
+    config::JoinConfig,
+    identity::{Lifetime, lifetime},
+    site::{SharedText, own_labels},
+};
+
+/// Room that a client should have for adapters and updates.
+const ENOUGH_BYTES: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+const DAY_MS: u64 = 86_400_000;
+
+pub(super) fn device(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<()> {
+    match open_device(&config.device) {
+        Ok(_) => {
+            checks.push(Check::passed("device", config.device.clone()));
+            Some(())
+        }
+        Err(error) => {
+            checks.push(Check::failed("device", chain(&error), "set device to one of them"));
+            None
+        }
+    }
+}
+
+pub(super) fn identity(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Identity> {
+    let identity = match Identity::load(&config.identity) {
+        Ok(identity) => identity,
+        Err(error) => {
+            let next = "run fedlora-client enroll, or point `identity` to the folder that it wrote";
+            checks.push(Check::failed("identity", chain(&error), next));
+            return None;
+        }
+    };
+    let who = format!("{} (client {})", identity.named.name, identity.named.client_id);
+    checks.push(Check::passed("identity", who));
+    if config.server.tls() {
+        checks.push(match lifetime(&identity.certificate_pem) {
+            Some(lifetime) => certificate(lifetime, clock::now_ms()),
+            None => Check::failed("certificate", "certificate.pem holds no certificate", "enrol again"),
+        });
+    }
+    Some(identity)
+}
+
+/// What a certificate's dates say at a time.
+fn certificate(lifetime: Lifetime, now_ms: u64) -> Check {
+    const NAME: &str = "certificate";
+    if now_ms < lifetime.not_before_ms {
+        let found = "this client's certificate is not valid yet by this machine's clock";
+        return Check::failed(NAME, found, "set this machine's clock right");
+    }
+    let Some(left_ms) = lifetime.not_after_ms.checked_sub(now_ms) else {
+        let days = (now_ms - lifetime.not_after_ms) / DAY_MS;
+        let found = format!("this client's certificate ended {days} days ago by this machine's clock");
+        return Check::failed(NAME, found, "check this machine's clock, then enrol again with a new token");
+    };
+    let found = format!("valid for {} more days", left_ms / DAY_MS);
+    if now_ms >= lifetime.renew_at_ms() {
+        return Check::warning(NAME, found, "fedlora-client join renews it; start it before then");
+    }
+    Check::passed(NAME, found)
+}
+
+pub(super) fn state(config: &JoinConfig, identity: Option<&Identity>, checks: &mut Vec<Check>) -> Option<StateDir> {
+    let path = config.state_dir.display();
+    let state = match open_state(config, identity?) {
+        Ok(state) => state,
+        Err(error) => {
+            checks.push(Check::failed(
+                "state-dir",
+                chain(&error),
+                "choose another state-dir, or stop the other process",
+            ));
+            return None;
+        }
+    };
+    checks.push(match free_bytes(config) {
+        Some(free) if free < ENOUGH_BYTES => {
+            Check::warning("disk", format!("{} MiB free at {path}", free / MIB), "make room: 1 GiB is enough for most")
+        }
+        Some(free) => Check::passed("disk", format!("{} MiB free at {path}", free / MIB)),
+        None => Check::warning("disk", format!("the free space at {path} is not known"), "look at it yourself"),
+    });
+    Some(state)
+}
+
+#[cfg(unix)]
+fn free_bytes(config: &JoinConfig) -> Option<u64> {
+    let found = rustix::fs::statvfs(&config.state_dir).ok()?;
+    found.f_bavail.checked_mul(found.f_frsize)
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_: &JoinConfig) -> Option<u64> {
+    None
+}
+
+/// The rows that this client trains on, read with its own labels; none if they cannot be read.
+pub(super) fn data(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Rows> {
+    let read = || {
+        let labels = own_labels(&config.site.data)?;
+        let share = SharedText::read(&config.site, Seed(0), ClientId(0), &labels)?;
+        Ok::<_, crate::SiteError>(Rows { examples: share.rows.len() as u64, labels })
+    };
+    match read() {
+        Ok(rows) => {
+            let found = format!("{} rows to train on, labels {}", rows.examples, rows.labels.join(", "));
+            checks.push(Check::passed("data", found));
+            Some(rows)
+        }
+        Err(error) => {
+            checks.push(Check::failed("data", chain(&error), "correct the file, or the keys of [data]"));
+            None
+        }
+    }
+}
+
+/// What a site's data look like.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) examples: u64,
+    pub(super) labels: Vec<String>,
+}
+
+pub(super) fn model(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Digest> {
+    match config.site.model.digest() {
+        Ok(digest) => {
+            checks.push(Check::passed("model", format!("{} is {digest}", config.site.model.path.display())));
+            Some(digest)
+        }
+        Err(error) => {
+            checks.push(Check::failed("model", chain(&error), "point model.path to the Hugging Face directory"));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Outcome;
+    use super::*;
+
+    #[test]
+    fn dates_of_a_certificate_are_told_in_days() {
+        let lifetime = Lifetime { not_before_ms: 10 * DAY_MS, not_after_ms: 40 * DAY_MS };
+        let at = |days: u64| certificate(lifetime, days * DAY_MS);
+        assert_eq!(at(9).outcome, Outcome::Failed);
+        assert!(at(9).next.contains("clock"));
+        assert_eq!((at(20).outcome, at(20).found.as_str()), (Outcome::Passed, "valid for 20 more days"));
+        assert_eq!(at(35).outcome, Outcome::Warning);
+        let ended = at(42);
+        assert!(ended.outcome == Outcome::Failed && ended.found.contains("ended 2 days ago"), "{ended:?}");
+    }
+}

@@ -1,0 +1,122 @@
+//! One institution's own model and data, and training on them.
+
+mod fingerprint;
+mod share;
+mod trainer;
+
+use std::sync::Arc;
+
+use fedlora_adapter::{AdapterError, ClientId, Digest, Seed};
+use fedlora_learner::{DataConfig, DataError, Device, LearnerError, LoadedText, Model, ModelConfig, TextTokenizer};
+
+use crate::files::FileError;
+
+pub use fingerprint::Changed;
+pub(crate) use fingerprint::Fingerprint;
+pub use share::{Share, SharedText};
+pub use trainer::SiteTrainer;
+
+/// What a site brings along.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SiteConfig {
+    /// The base model.
+    pub model: ModelConfig,
+    /// Its rows.
+    pub data: DataConfig,
+    /// Share of its training rows, per label, held out to test its own model on: from 0 to below 1.
+    pub personal_test_fraction: f64,
+}
+
+/// A site with its model in memory.
+#[derive(Debug)]
+pub struct Site {
+    config: SiteConfig,
+    model: Arc<dyn Model>,
+    tokenizer: TextTokenizer,
+    digest: Digest,
+}
+
+/// Why a site cannot train.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SiteError {
+    /// The model, or training on it.
+    #[error(transparent)]
+    Learner(#[from] LearnerError),
+    /// The rows.
+    #[error("data")]
+    Data(#[from] DataError),
+    /// The adapter.
+    #[error("adapter")]
+    Adapter(#[from] AdapterError),
+    /// The rows are not those that the run began with.
+    #[error(transparent)]
+    Changed(#[from] Changed),
+    /// What the run has seen of the data cannot be written down.
+    #[error(transparent)]
+    Write(#[from] FileError),
+    /// Training outside of a round.
+    #[error("no round is under way, so the labels are not known")]
+    NoRound,
+    /// A trainer that lost a result.
+    #[error("training returned no result")]
+    NoResult,
+}
+
+impl Site {
+    /// Loads the model. The seed counts only where its weights are random.
+    ///
+    /// # Errors
+    /// A model that cannot be loaded.
+    pub fn load(config: SiteConfig, seed: Seed, device: &Device) -> Result<Self, SiteError> {
+        let digest = config.model.digest()?;
+        let (model, tokenizer) = config.model.load(seed, device)?;
+        Ok(Self { config, model, tokenizer, digest })
+    }
+
+    /// The base model.
+    #[must_use]
+    pub fn model(&self) -> &Arc<dyn Model> {
+        &self.model
+    }
+
+    /// Identity of the base model's files.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Rows that this site trains on, whatever the seed.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
+    pub fn examples(&self) -> Result<u64, SiteError> {
+        let labels = own_labels(&self.config.data)?;
+        let share = SharedText::read(&self.config, Seed(0), ClientId(0), &labels)?;
+        Ok(share.rows.len() as u64)
+    }
+
+    /// The site's share of a federation's rows, in tokens.
+    ///
+    /// # Errors
+    /// Rows that cannot be read or whose labels the federation does not have.
+    pub fn share(&self, seed: Seed, client: ClientId, labels: &[String]) -> Result<Share, SiteError> {
+        SharedText::read(&self.config, seed, client, labels)?.tokenize(&self.tokenizer, self.config.data.max_length)
+    }
+
+    /// The files that the share is read from, as they are now.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn fingerprint(&self, share: &Share) -> Result<Fingerprint, SiteError> {
+        Fingerprint::take(share.files.iter().cloned())
+    }
+}
+
+/// The labels that a site happens to have, in the order of a federation's.
+///
+/// # Errors
+/// Rows that cannot be read.
+pub(crate) fn own_labels(data: &DataConfig) -> Result<Vec<String>, SiteError> {
+    Ok(LoadedText::labels_of(data)?)
+}

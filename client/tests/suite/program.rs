@@ -1,0 +1,155 @@
+//! The program itself: commands that need no coordinator, and what its exit codes say.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use fedlora_adapter::ModelDescription;
+use serde_json::Value;
+
+const TINY_BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/tiny_bert");
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    /// A folder with `job.toml` over rows of the words that the model knows.
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().expect("a temporary directory"));
+        let subjects = ["the cat", "a dog", "the film", "dogs", "a mat"];
+        let row = |index: usize| {
+            let (subject, very) = (subjects[index % 5], "very ".repeat(index / 5));
+            format!("{subject} {very}good !,good\n{subject} {very}bad .,bad\n")
+        };
+        place.write("rows.csv", &format!("text,label\n{}", (0..20).map(row).collect::<String>()));
+        place.write(
+            "job.toml",
+            &format!(
+                "num-rounds = 3\nlocal-steps = 12\nbatch-size = 8\nlearning-rate = 0.02\n[method]\nname = 'fedavg'\n\
+                 [lora]\nr = 2\n[model]\npath = '{TINY_BERT}'\n[data]\npath = 'rows.csv'\ntest-fraction = 0.25\n"
+            ),
+        );
+        place.write(
+            "client.toml",
+            &format!(
+                "server = 'http://127.0.0.1:1'\ninsecure = true\n[model]\npath = '{TINY_BERT}'\n\
+                 [data]\npath = 'rows.csv'\n"
+            ),
+        );
+        place
+    }
+
+    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("writable");
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fedlora-client"));
+        command.args(arguments.split_whitespace()).current_dir(self.0.path()).env_remove("RUST_LOG");
+        command.output().expect("the program can be started")
+    }
+
+    /// The data of a JSON answer.
+    #[track_caller]
+    fn answer(&self, arguments: &str) -> Value {
+        let output = self.run(&format!("{arguments} --format json"));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut envelope: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        assert_eq!((envelope["status"].as_str(), output.status.code()), (Some("ok"), Some(0)), "{output:?}");
+        envelope["data"].take()
+    }
+
+    /// The program fails with this code and words.
+    #[track_caller]
+    fn fails(&self, arguments: &str, code: i32, words: &[&str]) {
+        let output = self.run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in {text}");
+        }
+    }
+}
+
+#[test]
+fn a_model_is_described_as_the_coordinator_reads_it() {
+    let place = Place::new();
+    place.answer("describe job.toml --out model.json");
+    let json = fs::read(place.path("model.json")).expect("written");
+    let description: ModelDescription = serde_json::from_slice(&json).expect("a description");
+    assert_eq!(description.labels, ["bad", "good"]);
+    assert_eq!(description.base_model, TINY_BERT);
+    assert!(
+        description.modules.keys().all(|name| name.as_str().ends_with("query") || name.as_str().ends_with("value"))
+    );
+    assert_eq!(description.head["classifier.bias"], [2]);
+    place.answer("describe job.toml --out other.json --labels bad,good,mixed --set data.path=nowhere.csv");
+    let json = fs::read(place.path("other.json")).expect("written");
+    let other: ModelDescription = serde_json::from_slice(&json).expect("a description");
+    assert_eq!((other.labels.len(), other.digest), (3, description.digest), "labels can be named without any data");
+}
+
+#[test]
+fn a_site_trains_alone_and_tests_what_it_trained() {
+    let place = Place::new();
+    let trained = place.answer("train-local job.toml --out adapter");
+    assert!(place.path("adapter/adapter_config.json").exists());
+    assert_eq!(trained["steps"], 12);
+    let tested = place.answer("evaluate job.toml --adapter adapter");
+    assert_eq!(tested["evaluation"], trained["evaluation"]);
+    assert_eq!(tested["evaluation"]["examples"], 10);
+    let again = place.answer("train-local job.toml --out again --threads 1");
+    assert_eq!(again["evaluation"], trained["evaluation"]);
+    let bytes = |folder: &str| fs::read(place.path(folder).join("adapter_model.safetensors")).expect("written");
+    assert!(bytes("again") == bytes("adapter"), "equal seeds give equal bytes");
+}
+
+#[test]
+fn mistakes_are_named_and_have_their_exit_codes() {
+    let place = Place::new();
+    place.fails("join --config nowhere.toml", 2, &["cannot read nowhere.toml"]);
+    place.fails("join --config client.toml --set state-dri=x", 2, &["unknown key state-dri; did you mean state-dir?"]);
+    place.fails("join --config client.toml --set server=http://10.0.0.1:1", 2, &["loopback"]);
+    place.fails("join --config client.toml", 5, &["identity.json", "fedlora-client enroll"]);
+    place.fails("describe job.toml --out m.json --set model.path=nowhere", 3, &["nowhere"]);
+    place.fails("describe job.toml --out m.json --set lora.target_modules=qeury", 3, &["qeury", "query"]);
+    place.fails("train-local job.toml --out a --labels bad", 3, &["rows.csv:2", "no label `good`"]);
+    place.fails("evaluate job.toml --adapter nowhere", 5, &["nowhere"]);
+    place.fails("enroll --server https://a:1 --token-file t --identity i", 2, &["--ca"]);
+    place.write("token", "fl1_x");
+    place.fails(
+        "enroll --server http://127.0.0.1:1 --token-file token --identity i --insecure",
+        4,
+        &["cannot connect to http://127.0.0.1:1", "nobody listens there"],
+    );
+}
+
+#[test]
+fn preflight_says_what_is_missing_and_what_to_do() {
+    let place = Place::new();
+    let output = place.run("preflight --config client.toml");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    for words in ["ok    model", "ok    data", "FAIL  identity", "next: run fedlora-client enroll", "not ready to join"]
+    {
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
+}
+
+#[test]
+fn shells_and_manuals_are_served() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(place.answer(&format!("completions {shell}"))["script"].as_str().expect("text").contains("preflight"));
+    }
+    place.answer("man --out pages");
+    for page in ["fedlora-client.1", "fedlora-client-join.1", "fedlora-client-enroll.1"] {
+        assert!(fs::read_to_string(place.path("pages").join(page)).expect("written").contains(".TH"), "{page}");
+    }
+    assert_eq!(place.answer("devices")["devices"][0], "auto");
+}

@@ -1,0 +1,104 @@
+//! How a configuration names its base model, and which files that model is.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use burn::tensor::Device;
+use fedlora_adapter::{Digest, PeftOptions, Seed};
+use serde::{Deserialize, Serialize};
+
+use super::{Model, Pooling, load_pretrained, pretrained, random_pretrained, weights::weights_files};
+use crate::{LearnerError, TextTokenizer};
+
+/// The base model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ModelConfig {
+    /// A Hugging Face directory: `config.json`, safetensors, `tokenizer.json`; or, in the simulator,
+    /// `builtin:digits-vit`, the small vision transformer that is pretrained on the spot.
+    pub path: PathBuf,
+    /// How token states become one vector: `mean`, `cls` or `pooler`.
+    #[serde(default)]
+    pub pooling: Pooling,
+    /// Ignore the checkpoint's values and draw random ones: the control of every claim about pretraining.
+    #[serde(default)]
+    pub random_weights: bool,
+}
+
+impl ModelConfig {
+    /// The model and its tokenizer; the seed counts only where the weights are random.
+    ///
+    /// # Errors
+    /// As [`load_pretrained`].
+    pub fn load(&self, seed: Seed, device: &Device) -> Result<(Arc<dyn Model>, TextTokenizer), LearnerError> {
+        if self.random_weights {
+            random_pretrained(&self.path, self.pooling, seed, device)
+        } else {
+            load_pretrained(&self.path, self.pooling, device)
+        }
+    }
+
+    /// Identity of everything that decides what the model computes: names and bytes of its files, and the pooling.
+    ///
+    /// Where the files lie does not count, so that two sites with the same download have the same digest.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be read.
+    pub fn digest(&self) -> Result<Digest, LearnerError> {
+        let mut files = vec![self.path.join("config.json"), self.path.join(pretrained::TOKENIZER)];
+        files.extend(weights_files(&self.path)?);
+        files.sort();
+        let mut identity = format!("pooling {:?}\n", self.pooling);
+        for file in files {
+            let name = file.file_name().unwrap_or_default().display();
+            identity += &format!("{name} {}\n", digest_of(&file)?.to_hex());
+        }
+        Ok(Digest::of(identity.as_bytes()))
+    }
+
+    /// What PEFT files say about the base model.
+    #[must_use]
+    pub fn peft(&self, dropout: f64) -> PeftOptions {
+        let task_type = if self.pooling == Pooling::Pooler { "SEQ_CLS" } else { "FEATURE_EXTRACTION" };
+        PeftOptions { base_model: self.path.display().to_string(), task_type: Some(task_type.to_owned()), dropout }
+    }
+}
+
+fn digest_of(file: &Path) -> Result<Digest, LearnerError> {
+    let bytes = fs::read(file).map_err(|source| LearnerError::Io { file: file.to_owned(), source })?;
+    Ok(Digest::of(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TINY_BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny_bert");
+
+    fn config(path: &Path) -> ModelConfig {
+        ModelConfig { path: path.to_owned(), pooling: Pooling::Mean, random_weights: false }
+    }
+
+    #[test]
+    fn a_digest_follows_the_files_and_the_pooling_and_not_the_place() {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(TINY_BERT).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let original = config(Path::new(TINY_BERT)).digest().unwrap();
+        assert_eq!(config(copy.path()).digest().unwrap(), original);
+        let pooled = ModelConfig { pooling: Pooling::Cls, ..config(copy.path()) };
+        assert_ne!(pooled.digest().unwrap(), original);
+        let shard = copy.path().join("model-00002-of-00003.safetensors");
+        let mut bytes = fs::read(&shard).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&shard, bytes).unwrap();
+        assert_ne!(config(copy.path()).digest().unwrap(), original);
+        fs::remove_file(&shard).unwrap();
+        assert!(config(copy.path()).digest().unwrap_err().to_string().contains("model-00002-of-00003"));
+    }
+}
