@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fedlora_adapter::{ClientId, Digest, RoundId};
 use fedlora_coordinator::{
-    Participation, Phase, Round, RoundEffect, RoundEvent, Run, RunEffect, RunEvent, RunSettings, RunStatus, Timestamp,
-    Verdict,
+    FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Run, RunEffect, RunEvent, RunSettings,
+    RunStatus, Timestamp, Verdict,
 };
 use proptest::prelude::*;
 
@@ -67,9 +67,9 @@ impl Observed {
                     assert!(clients.iter().eq(self.accepted.keys()), "in order, all of the accepted and no other");
                     self.aggregated = Some(clients.clone());
                 }
-                RoundEffect::Failed(_) => {
-                    let by_server_step = event == Some(RoundEvent::StepFailed);
+                RoundEffect::Failed(reason) => {
                     assert!(!self.failed && !self.published, "over twice");
+                    let by_server_step = *reason == FailureReason::ServerStep;
                     assert_eq!(self.aggregated.is_some(), by_server_step, "closed twice");
                     self.failed = true;
                 }
