@@ -179,3 +179,12 @@ pub enum Push {
     /// The stream has to end, for this reason: `superseded`, `revoked`, `draining`.
     End(&'static str),
 }
+
+/// A client as the engine knows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it has an open session.
+    pub connected: bool,
+    /// Rounds in which an update of it counted.
+    pub rounds_accepted: u64,
+}

@@ -18,7 +18,6 @@ mod metrics;
 mod pki;
 mod rounds;
 mod run;
-mod seams;
 mod serve;
 mod status;
 mod table;

@@ -26,13 +26,16 @@ mod time;
 pub mod tls;
 mod upload;
 
-pub use api::{CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, UpdateMeta};
+pub use api::{
+    CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, Standing, UpdateMeta,
+};
 pub use blobs::Blobs;
 pub use engine::{
     Answer, Clock, Command, Control, Engine, EngineError, EngineSettings, EngineThread, Handle, Output, SystemClock,
     View, start,
 };
-pub use grpc::{Authenticator, IdentityLimits, IdentityService, UntilRevoked,
+pub use grpc::{
+    Authenticator, IdentityLimits, IdentityService, UntilRevoked,
     operator::{self, OperatorService},
     until_revoked,
 };

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Answer, Failure, clock, seams, table::pairs};
+use super::{Answer, Failure, clock, table::pairs};
+use crate::{Registry, Role, identity::pki::init_pki, plain::chain};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -43,8 +44,11 @@ pub(super) struct InitArgs {
 pub(super) fn run(command: &PkiCommand) -> Result<Answer, Failure> {
     let PkiCommand::Init(args) = command;
     let (pki, operator) = (args.dir.join("pki"), args.dir.join("operator"));
-    seams::make_authority(&args.dir, &args.host, clock::now())?;
-    seams::issue_operator(&args.dir, &operator, &args.operator, clock::now())?;
+    let failed = |error: &dyn std::error::Error| Failure::files(chain(error));
+    init_pki(&pki, &args.host, clock::now()).map_err(|error| failed(&error))?;
+    let registry = Registry::open(&args.dir).map_err(|error| failed(&error))?;
+    let issued = registry.issue_identity(&operator, &args.operator, Role::Operator, clock::now());
+    issued.map_err(|error| failed(&error))?;
     let ca = pki.join("ca.pem");
     let text = pairs([
         ("authority", format!("{}: give it to every client", ca.display())),

@@ -6,10 +6,11 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Answer, Failure, seams};
+use super::{Answer, Failure};
 use crate::{
-    config::{read_table, set},
+    config::{ServeConfig, read_table, set},
     plain::chain,
+    serve::serve,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -45,11 +46,13 @@ enum LogFormat {
 }
 
 pub(super) fn run(args: &ServeArgs, insecure: bool) -> Result<Answer, Failure> {
-    let table = table(args, insecure)?;
+    let config = ServeConfig::from_table(table(args, insecure)?);
+    let config = config.map_err(|error| Failure::configuration(chain(&error)))?;
     start_log(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot("start threads", &error))?;
-    runtime.block_on(async { seams::serve(table, told_to_stop()?).await })?;
+    let served = runtime.block_on(async { Ok(serve(config, told_to_stop()?).await) })?;
+    served.map_err(|error| Failure::files(chain(&error)))?;
     Ok(Answer::said())
 }
 

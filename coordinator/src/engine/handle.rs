@@ -1,6 +1,6 @@
 //! The engine for everybody else: clones of a handle, used from any task.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{Adapter, ClientId, Digest, PeftOptions, RoundId};
 use fedlora_proto::operator::{Checkpoint, Event, RoundDetail, RoundMetrics, RoundSummary, RunSummary};
@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Answer, Command, Control, Engine, EngineError, View, thread::Request};
 use crate::{
-    Blobs, CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, UpdateMeta,
-    config::RunConfig,
+    Blobs, CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, Standing,
+    UpdateMeta, config::RunConfig,
 };
 
 /// Pushes that wait for a client to read them. A round takes three.
@@ -184,6 +184,14 @@ impl Handle {
     /// No such run or round; the store fails; the engine is gone.
     pub async fn round_detail(&self, run: Option<RunId>, round: Option<RoundId>) -> Result<RoundDetail, EngineError> {
         self.read(move |engine| engine.round_detail(run, round)).await
+    }
+
+    /// As [`Engine::standings`].
+    ///
+    /// # Errors
+    /// The store fails; the engine is gone.
+    pub async fn standings(&self) -> Result<BTreeMap<ClientId, Standing>, EngineError> {
+        self.read(Engine::standings).await
     }
 
     /// As [`Engine::events`].

@@ -2,12 +2,14 @@
 //!
 //! Names of clients stay empty: only the registry of identities knows them.
 
+use std::collections::BTreeMap;
+
 use fedlora_adapter::{Adapter, ClientId, Digest, PeftOptions, RoundId};
 use fedlora_proto::operator::{Checkpoint, Event, RoundClient, RoundDetail, RoundMetrics, RoundSummary, RunSummary};
 
 use super::{Engine, EngineError, live::Live, plan};
 use crate::{
-    Phase, RunId, RunStatus, Tally, UpdateMeta,
+    Phase, RunId, RunStatus, Standing, Tally, UpdateMeta,
     store::{RoundRecord, RunRecord},
 };
 
@@ -57,6 +59,21 @@ impl Engine {
         let record = record.ok_or(EngineError::UnknownRound { run, round })?;
         let clients = self.round_clients(run, round, &record)?;
         Ok(RoundDetail { summary: Some(self.round_summary(run, round, &record)), clients })
+    }
+
+    /// Clients that have an open session, or of which an update ever counted.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn standings(&mut self) -> Result<BTreeMap<ClientId, Standing>, EngineError> {
+        let mut standings: BTreeMap<ClientId, Standing> = BTreeMap::new();
+        for client in self.records.accepted_clients()? {
+            standings.entry(client).or_default().rounds_accepted += 1;
+        }
+        for client in self.sessions.clients() {
+            standings.entry(client).or_default().connected = true;
+        }
+        Ok(standings)
     }
 
     /// Events after a number, oldest first.

@@ -4,6 +4,7 @@
 //! engine about rounds and the registry about people, and puts the two together.
 
 mod arguments;
+mod connected;
 mod export;
 mod follow;
 mod parts;
@@ -23,13 +24,13 @@ use fedlora_proto::operator::{
 };
 use tonic::{Code, Request, Response, Status};
 
-use crate::{RunId, Timestamp};
+use crate::{Clock, Control, Role, RunId, Timestamp};
 use export::Exports;
 use follow::{Answers, Revocation, stream};
 use refusal::{BAD_ARGUMENT, INTERNAL, OWN_IDENTITY, WRONG_ROLE, refuse};
 use sources::Names;
 
-pub use parts::{Clock, Control, Identify, OperatorEngine, OperatorRegistry, Peer, Role, Standing};
+pub use parts::{Identify, OperatorEngine, OperatorRegistry};
 pub(crate) use refusal::REASON_KEY;
 
 /// What a call does.

@@ -119,6 +119,12 @@ impl Records {
         self.of_round(Table::Updates, run, round).map(|updates| updates.into_iter().map(|(_, update)| update).collect())
     }
 
+    /// The client of every update that ever counted, once for each.
+    pub(crate) fn accepted_clients(&mut self) -> Result<Vec<ClientId>, StoreError> {
+        let all = self.scan::<UpdateMeta>(Table::Updates, &[], &[u8::MAX; 25], usize::MAX, false)?;
+        Ok(all.into_iter().map(|(client, _)| ClientId(client)).collect())
+    }
+
     pub(crate) fn put_update(&mut self, update: &UpdateMeta) -> Result<(), StoreError> {
         self.put(Table::Updates, key(&[update.run.0, update.round.0, update.client.0]), update)
     }

@@ -11,7 +11,7 @@ use fedlora_aggregation::{Init, initial};
 use fedlora_coordinator::{
     CurrentRun, ModelDescription, RunId, Timestamp,
     config::RunConfig,
-    operator::{Clock, Control, Identify, OperatorEngine, OperatorRegistry, OperatorService, Peer, Role, Standing},
+    operator::{Identify, OperatorEngine, OperatorRegistry, OperatorService},
 };
 use fedlora_proto::operator::{
     Checkpoint, ClientRequest, ClientSummary, CreateTokenRequest, Event, RoundDetail, RoundMetrics, RoundSummary,

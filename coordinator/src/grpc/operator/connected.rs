@@ -11,12 +11,12 @@ use tokio::sync::{broadcast, watch};
 use tonic::{Code, Request, Status};
 
 use super::{
-    parts::{Identify, OperatorEngine, OperatorRegistry, Standing},
+    parts::{Identify, OperatorEngine, OperatorRegistry},
     refusal::{BAD_CONFIG, INTERNAL, refuse},
 };
 use crate::{
-    Authenticator, Control, CurrentRun, EngineError, Handle, ModelDescription, Peer, Registry, RunId, Timestamp,
-    config::RunConfig, grpc::auth::refusal, plain::chain,
+    Authenticator, Control, CurrentRun, EngineError, Handle, ModelDescription, Peer, Registry, RunId, Standing,
+    Timestamp, config::RunConfig, grpc::auth::refusal, plain::chain,
 };
 
 /// What an operator is told about an engine that did not do what it was asked.

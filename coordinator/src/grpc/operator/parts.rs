@@ -1,7 +1,7 @@
 //! What the operator's service needs of the coordinator's other parts: as little as it uses, so that a test can stand
 //! in for them.
 
-use std::{collections::BTreeMap, fmt::Debug, future::Future, sync::Arc};
+use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use fedlora_adapter::{Adapter, ClientId, PeftOptions, RoundId};
 use fedlora_proto::operator::{
@@ -11,60 +11,7 @@ use fedlora_proto::operator::{
 use tokio::sync::{broadcast, watch};
 use tonic::{Request, Status};
 
-use crate::{CurrentRun, ModelDescription, RunId, Timestamp, config::RunConfig};
-
-/// What an operator may do to a live run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
-    /// Begin no round after the open one.
-    Pause,
-    /// Go on after a pause.
-    Resume,
-    /// End after the open round.
-    Stop,
-}
-
-/// What somebody who connects may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Take part in rounds.
-    Client,
-    /// Look at everything and change everything.
-    Operator,
-    /// Look at everything.
-    Auditor,
-}
-
-impl Role {
-    /// The role as text, such as `operator`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Operator => "operator",
-            Self::Auditor => "auditor",
-        }
-    }
-}
-
-/// Somebody whose identity is proved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// Number.
-    pub client: ClientId,
-    /// Name given at enrolment.
-    pub name: String,
-    /// Institution given at enrolment.
-    pub institution: String,
-    /// What it may do.
-    pub role: Role,
-}
-
-/// The time.
-pub trait Clock: Debug + Send + Sync {
-    /// Milliseconds since the Unix epoch.
-    fn now(&self) -> Timestamp;
-}
+use crate::{Control, CurrentRun, ModelDescription, Peer, RunId, Standing, Timestamp, config::RunConfig};
 
 /// Who is calling.
 pub trait Identify: Send + Sync + 'static {
@@ -73,15 +20,6 @@ pub trait Identify: Send + Sync + 'static {
     /// # Errors
     /// `UNAUTHENTICATED` or `PERMISSION_DENIED` for a caller who is not known, or is no longer.
     fn identify<T>(&self, request: &Request<T>, now: Timestamp) -> Result<Peer, Status>;
-}
-
-/// A client as the engine knows it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Whether it has an open session.
-    pub connected: bool,
-    /// Rounds in which an update of it counted.
-    pub rounds_accepted: u64,
 }
 
 /// What runs the rounds. Read models come with the names of clients left empty. No run given means the live one, or the
