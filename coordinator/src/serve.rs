@@ -242,3 +242,6 @@ async fn say(health: &HealthReporter, serving: bool) {
         health.set_service_status(name, status).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ pub(crate) enum CallError {
     Message(#[from] ProtoError),
     #[error("{} s without a heartbeat", silent.as_secs())]
     HeartbeatsMissing { silent: Duration },
-    #[error("the session ends: {reason}")]
+    #[error("the call ends: {reason}")]
     Ended { reason: &'static str },
     #[error("blob {} is not of an open round", blob.to_hex())]
     UnknownBlob { blob: Digest },
