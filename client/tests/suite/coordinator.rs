@@ -214,12 +214,9 @@ impl Handle {
     /// Waits until the book is as asked.
     pub(crate) fn wait(&self, condition: impl Fn(&Book) -> bool) {
         let book = self.0.lock();
-        let (_, outcome) = self
-            .0
-            .changed
-            .wait_timeout_while(book, PATIENCE, |book| !condition(book))
-            .expect("no test thread panicked");
-        assert!(!outcome.timed_out(), "what the test waits for did not happen");
+        let waited = self.0.changed.wait_timeout_while(book, PATIENCE, |book| !condition(book));
+        let timed_out = waited.expect("no test thread panicked").1.timed_out();
+        assert!(!timed_out, "what the test waits for did not happen");
     }
 
     /// Closes the open round whether or not its update has come.

@@ -8,7 +8,7 @@ use fedlora_learner::{ToyTrainer, Watch};
 
 use crate::{
     coordinator::Coordinator,
-    support::{ALL, Client, Counting, Patient, SHARE_A, adapter},
+    support::{ALL, Client, Counting, Patient, SHARE_A, adapter, zeros},
 };
 
 const CLIENT: ClientId = ClientId(5);
@@ -22,7 +22,7 @@ fn bytes(adapter: &Adapter) -> Vec<u8> {
 
 #[test]
 fn a_run_is_played_from_the_first_task_to_the_last_receipt() {
-    let coordinator = Coordinator::start(adapter(4, 1), 3);
+    let coordinator = Coordinator::start(zeros(4), 3);
     let place = tempfile::tempdir().expect("a temporary directory");
     let target = adapter(4, 2);
     let trained = Client::start(&coordinator, place.path()).play_to(&target).expect("the run completes");
@@ -125,7 +125,7 @@ fn a_client_that_is_stopped_while_it_trains_says_goodbye_and_ends_well() {
 
 #[test]
 fn an_update_on_its_way_is_sent_after_a_restart_and_not_trained_again() {
-    let coordinator = Coordinator::start(adapter(WIDE, 1), 1);
+    let coordinator = Coordinator::start(zeros(WIDE), 1);
     // After the first two chunks broken calls for as long as the client lives, so that it cannot finish.
     coordinator.change(|book| book.upload_breaks.extend(std::iter::once(2).chain(std::iter::repeat_n(0, 100_000))));
     let (handle, place) = (coordinator.handle(), tempfile::tempdir().expect("a temporary directory"));

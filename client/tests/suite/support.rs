@@ -47,6 +47,11 @@ pub(crate) fn spec(width: usize) -> Arc<AdapterSpec> {
     })
 }
 
+/// All zeros: the toy trainer gets from there to its target without any rounding.
+pub(crate) fn zeros(width: usize) -> Adapter {
+    Adapter::zeros(spec(width)).expect("a valid specification")
+}
+
 /// An adapter with values of its own for each seed.
 pub(crate) fn adapter(width: usize, seed: u64) -> Adapter {
     let (spec, mut modules, head) =
