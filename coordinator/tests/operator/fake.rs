@@ -9,7 +9,7 @@ use std::{
 use fedlora_adapter::{Adapter, AdapterSpec, ClientId, PeftOptions, RoundId, Seed};
 use fedlora_aggregation::{Init, initial};
 use fedlora_coordinator::{
-    CurrentRun, ModelDescription, RunId, Timestamp,
+    Clock, Control, CurrentRun, ModelDescription, Peer, Role, RunId, Standing, Timestamp,
     config::RunConfig,
     operator::{Identify, OperatorEngine, OperatorRegistry, OperatorService},
 };
