@@ -37,6 +37,7 @@ pub(crate) struct Known {
     pub(crate) clients: Vec<ClientSummary>,
     pub(crate) tokens: Vec<TokenSummary>,
     pub(crate) adapter: Option<Adapter>,
+    pub(crate) is_stopped: bool,
     /// What was changed, in order.
     pub(crate) calls: Vec<String>,
 }
@@ -107,6 +108,11 @@ impl Fake {
         found.ok_or_else(|| Status::not_found("there has been no run yet"))
     }
 
+    fn check_running(&self) -> Result<(), Status> {
+        let stopped = self.known().is_stopped;
+        if stopped { Err(Status::unavailable("the coordinator is shutting down")) } else { Ok(()) }
+    }
+
     fn call(&self, call: String) {
         self.known().calls.push(call);
     }
@@ -172,6 +178,7 @@ impl OperatorEngine for Fake {
     }
 
     async fn rounds(&self, run: Option<RunId>, limit: usize) -> Result<Vec<RoundSummary>, Status> {
+        self.check_running()?;
         let run = self.run_id(run)?;
         let known = self.known();
         let of_run = known.rounds.iter().rev().filter(|detail| run_of(detail) == run);
@@ -187,6 +194,7 @@ impl OperatorEngine for Fake {
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, Status> {
+        self.check_running()?;
         let known = self.known();
         Ok(known.events.iter().filter(|event| event.number > after).take(limit).cloned().collect())
     }
@@ -334,6 +342,7 @@ pub(crate) fn busy() -> Known {
             state: "open".to_owned(),
         }],
         adapter: Some(adapter()),
+        is_stopped: false,
         calls: Vec::new(),
     }
 }

@@ -140,6 +140,17 @@ fn a_revoked_operator_sees_nothing_more() {
 }
 
 #[test]
+fn streams_end_with_the_coordinator() {
+    let place = Place::new(Known { live: None, runs: Vec::new(), rounds: Vec::new(), ..busy() });
+    let (mut log, mut watch) = (place.follow("log --follow --after 2"), place.follow("rounds watch"));
+    assert!(log.line().contains("update-accepted"));
+    assert_eq!(watch.line(), "no run is live; waiting for one");
+    place.fake.change(|known| known.is_stopped = true);
+    assert_eq!((log.line(), log.code()), (String::new(), Some(6)));
+    assert_eq!((watch.line(), watch.code()), (String::new(), Some(6)));
+}
+
+#[test]
 fn a_reader_that_leaves_leaves_nothing_behind() {
     let place = Place::new(busy());
     let mut log = place.follow("log --follow");

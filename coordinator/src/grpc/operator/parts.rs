@@ -27,7 +27,8 @@ pub trait Identify: Send + Sync + 'static {
 pub trait OperatorEngine: Clone + Send + Sync + 'static {
     /// The live run.
     fn run(&self) -> Option<Arc<CurrentRun>>;
-    /// A number that grows with every durable change.
+    /// A number that grows with every durable change, and once more when the engine has stopped: what waits for it then
+    /// asks, is answered `UNAVAILABLE`, and ends.
     fn changes(&self) -> watch::Receiver<u64>;
     /// Open sessions.
     fn connected(&self) -> usize;

@@ -112,7 +112,11 @@ impl<E: OperatorEngine, R: OperatorRegistry> Source for Rounds<E, R> {
         // Read before the round: the round of a run that is over by now is final.
         let live = self.engine.run().map(|run| run.id);
         self.run = self.run.or(live);
-        let Some(run) = self.run else { return Ok(Batch { items: Vec::new(), over: false }) };
+        let Some(run) = self.run else {
+            // Asked only so that a stream that still waits for a run ends with an engine that stops.
+            if_any(self.engine.rounds(None, 1).await, None)?;
+            return Ok(Batch { items: Vec::new(), over: false });
+        };
         let mut items = Vec::new();
         if let Some(detail) = self.changed(run, None).await? {
             items = self.missed(run, number(Some(&detail)).unwrap_or_default()).await?;
