@@ -6,3 +6,5 @@
 //! - `peers/` holds scripts that measure the same work in other software.
 //!
 //! The scripts need Python and pretrained weights, which no Rust test needs: each folder's README says how to run them.
+
+pub mod one_hot;

@@ -61,8 +61,8 @@ pub enum ClientAuth {
 impl Default for ServeConfig {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7443)),
-            http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7480)),
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443)),
+            http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)),
             state_dir: PathBuf::from("state"),
             insecure: false,
             drain_timeout_ms: 10_000,

@@ -48,7 +48,7 @@ pub(super) const HOMES: &[Home] = &[
     Home { family: "nalgebra", crates: &[AGGREGATION] },
     Home { family: "opendp", crates: &[PRIVACY] },
     Home { family: "prost", crates: &[PROTO] },
-    Home { family: "tonic", crates: &[PROTO, COORDINATOR, CLIENT] },
+    Home { family: "tonic", crates: &[PROTO, COORDINATOR, CLIENT, TESTS] },
     Home { family: "tokio", crates: &[PROTO, COORDINATOR, CLIENT, SIMULATIONS, TESTS] },
     Home { family: "clap", crates: &[COORDINATOR, CLIENT, SIMULATIONS] },
 ];

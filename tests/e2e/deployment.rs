@@ -1,0 +1,6 @@
+//! The deployed system from outside: real binaries, real sockets, real signals.
+
+mod parity;
+mod restarts;
+mod site;
+mod trust;

@@ -1,0 +1,37 @@
+//! Who is let in, from outside: G9's cases with real certificates are tested in the coordinator; here is what a site sees.
+
+use super::site::{Site, program};
+
+/// Runs a program that must fail; its exit code and what it says.
+fn fail(site: &Site, name: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = program(name);
+    let output = site.within(command.args(arguments)).output().expect("the program starts");
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_token_works_once_and_a_revoked_client_is_told_so() {
+    let site = Site::new();
+    let (_coordinator, _) = site.serve();
+    site.enrol("first");
+    let server = site.server();
+    let again = [
+        "enroll",
+        "--server",
+        &server,
+        "--token-file",
+        "first.token",
+        "--identity",
+        "stolen",
+        "--ca",
+        "state/pki/ca.pem",
+    ];
+    let (_, message) = fail(&site, "fedlora-client", &again);
+    assert!(message.contains("used"), "{message}");
+    site.operator(&["clients", "revoke", "first"]);
+    let (code, message) =
+        fail(&site, "fedlora-coordinator", &["status", "--server", &server, "--identity", "identity-first"]);
+    assert_eq!(code, Some(7), "{message}");
+    assert!(message.contains("revoked"), "{message}");
+}
