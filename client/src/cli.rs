@@ -28,7 +28,7 @@ pub struct Cli {
     /// How to answer: for people or as one JSON object
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Log level and filters, as in RUST_LOG
+    /// Log level and filters, such as `info` or `fedlora_client=debug`
     #[arg(long, global = true, env = "RUST_LOG", default_value = "warn", value_name = "FILTER")]
     log: String,
 }

@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn values_that_make_no_sense_are_refused_with_what_to_do() {
-        let refused = |text: &str| parse(&[text]).expect_err("no sense").to_string();
+        let refused = |text: &str| crate::cli::chain(&parse(&[text]).expect_err("no sense"));
         assert!(refused("server=somewhere").contains("expected for example https://"));
         assert!(refused("insecure=true").contains("cannot be insecure"));
         assert!(refused("server=http://localhost:1").contains("clear text"));

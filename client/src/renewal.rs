@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// Longest sleep: a clock that someone sets is noticed within it.
-const LOOK_EVERY: Duration = Duration::from_secs(3600);
+const LOOK_EVERY: Duration = Duration::from_hours(1);
 /// Shortest time between two renewals.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_mins(1);
 
 /// Why a certificate was not renewed.
 #[derive(Debug, thiserror::Error)]

@@ -103,14 +103,6 @@ impl Site {
     pub fn share(&self, seed: Seed, client: ClientId, labels: &[String]) -> Result<Share, SiteError> {
         SharedText::read(&self.config, seed, client, labels)?.tokenize(&self.tokenizer, self.config.data.max_length)
     }
-
-    /// The files that the share is read from, as they are now.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub(crate) fn fingerprint(&self, share: &Share) -> Result<Fingerprint, SiteError> {
-        Fingerprint::take(share.files.iter().cloned())
-    }
 }
 
 /// The labels that a site happens to have, in the order of a federation's.

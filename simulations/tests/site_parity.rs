@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use fedlora_adapter::{ClientId, Digest, RoundId, RoundPlan, Seed};
 use fedlora_client::{RunInfo, SharedText, Site, SiteConfig, SiteTrainer, Terms};
-use fedlora_learner::{Job, LoadedText, LocalTrainer, Trainer, Watch, data::Record, device};
+use fedlora_learner::{DataConfig, Job, LoadedText, LocalTrainer, Trainer, Watch, data::Record, device};
 use fedlora_simulations::{
     config::{self, Config},
     experiment::Material,
@@ -22,7 +22,7 @@ fn write(folder: &Path) {
     for (source, file) in FILES.into_iter().enumerate() {
         let row = |index: usize| {
             let (subject, very) = (subjects[(index + source) % 5], "very ".repeat(index / 5 + source));
-            let label = usize::from(index % (source + 2) == 0);
+            let label = usize::from(index.is_multiple_of(source + 2));
             format!("{subject} {very}{}  \t{label}\n", if label == 1 { "good !" } else { "bad ." })
         };
         fs::write(folder.join(file), (0..30 + 7 * source).map(row).collect::<String>()).expect("writable");
@@ -40,8 +40,7 @@ fn preset(folder: &Path) -> Config {
 }
 
 fn site(config: &Config, path: &Path) -> SiteConfig {
-    let mut data = config.data.source.clone();
-    data.path = path.to_owned();
+    let data = DataConfig { path: path.to_owned(), ..config.data.source.clone() };
     let personal_test_fraction = config.data.partition.personal_test_fraction;
     SiteConfig { model: config.model.clone(), data, personal_test_fraction }
 }

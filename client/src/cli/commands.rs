@@ -27,7 +27,7 @@ pub(super) fn run(command: Command) -> Result<Answer, CliError> {
         Command::TrainLocal(args) => local::train(&args),
         Command::Evaluate(args) => local::evaluate(&args),
         Command::Devices => Ok(Answer::new(DEVICES.join("\n"), json!({ "devices": DEVICES }))),
-        Command::Completions(args) => completions(&args),
+        Command::Completions(args) => Ok(completions(&args)),
         Command::Man(args) => man(&args),
     }
 }
@@ -72,11 +72,11 @@ fn check(args: &ConfigArgs) -> Result<Answer, CliError> {
     Ok(Answer { exit_code, ..Answer::new(text, data) })
 }
 
-fn completions(args: &CompletionsArgs) -> Result<Answer, CliError> {
+fn completions(args: &CompletionsArgs) -> Answer {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), NAME, &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
-    Ok(Answer::new(script.clone(), json!({ "script": script })))
+    Answer::new(script.clone(), json!({ "script": script }))
 }
 
 /// One page on standard output, or the pages of all commands in a folder.

@@ -127,7 +127,6 @@ impl GrpcLink {
     }
 
     /// Makes the stream anew, for example with a younger certificate.
-    #[must_use]
     pub fn reconnector(&self) -> impl Fn() + Send + Sync + 'static {
         let (shared, dialer) = (Arc::clone(&self.transfer.shared), Arc::clone(&self.transfer.dialer));
         move || {

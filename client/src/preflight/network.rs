@@ -114,10 +114,10 @@ async fn handshake(
     shown: &Arc<Shown>,
     stream: TcpStream,
 ) -> Result<(Check, ()), Check> {
+    const NAME: &str = "TLS";
     if !server.tls() {
         return clear_text(stream).await;
     }
-    const NAME: &str = "TLS";
     let failed = |found: String| Check::failed(NAME, found, "correct that, then run preflight again");
     let ca_pem = identity.ca_pem.as_deref().unwrap_or_default();
     let config = tls::client_config(ca_pem, Arc::clone(shown)).map_err(|error| failed(error.to_string()))?;

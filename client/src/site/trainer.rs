@@ -60,7 +60,7 @@ impl SiteTrainer {
     fn prepare(&mut self, run: Arc<RunInfo>, job: &Job) -> Result<Prepared, SiteError> {
         let (seed, client) = (job.plan.seed, job.client);
         let share = self.site.share(Seed(seed), client, &run.labels)?;
-        let fingerprint = self.site.fingerprint(&share)?;
+        let fingerprint = Fingerprint::take(share.files.iter().cloned())?;
         fingerprint.remember(&run_folder(&self.root, &run).join("data.json"), self.accept_changed_data)?;
         // Accepted once: a change while the process lives is a new one.
         self.accept_changed_data = false;

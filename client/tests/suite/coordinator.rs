@@ -35,7 +35,7 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 use crate::support::{ALL, base_model, local};
 
 /// Longest wait for something that must happen; only a failing test waits for so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const CHUNK: usize = 1 << 20;
 
 type Outgoing = mpsc::Sender<Result<ServerMessage, Status>>;

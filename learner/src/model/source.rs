@@ -51,12 +51,12 @@ impl ModelConfig {
         let mut files = vec![self.path.join("config.json"), self.path.join(pretrained::TOKENIZER)];
         files.extend(weights_files(&self.path)?);
         files.sort();
-        let mut identity = format!("pooling {:?}\n", self.pooling);
+        let mut lines = vec![format!("pooling {:?}\n", self.pooling)];
         for file in files {
             let name = file.file_name().unwrap_or_default().display();
-            identity += &format!("{name} {}\n", digest_of(&file)?.to_hex());
+            lines.push(format!("{name} {}\n", digest_of(&file)?.to_hex()));
         }
-        Ok(Digest::of(identity.as_bytes()))
+        Ok(Digest::of(lines.concat().as_bytes()))
     }
 
     /// What PEFT files say about the base model.
