@@ -29,7 +29,7 @@ fn config(method: &str) -> Config {
         "learning-rate=0.1".to_owned(),
         "lora.init_lora_weights=orthonormal".to_owned(),
     ];
-    let table = toml::Table::try_from(builtin::quickstart().unwrap()).unwrap();
+    let table = config::to_table(&builtin::quickstart().unwrap()).unwrap();
     config::parse(table, &sets).unwrap()
 }
 

@@ -66,7 +66,7 @@ fn institutions_and_simulator_make_the_same_adapter() {
 
 fn client(site: &Site, source: &str) -> String {
     format!(
-        "server = '{}'\nidentity = 'identity-{source}'\nstate-dir = 'state-{source}'\nthreads = 1\n\
+        "server = '{}'\nidentity = 'identity-{source}'\nstate-dir = 'state-{source}'\nstay = true\nthreads = 1\n\
          [model]\npath = '{TINY_BERT}'\n\
          [data]\nformat = 'sentences'\npath = 'sentences'\ntrain-files = ['{source}_labelled.txt']\n\
          test-fraction = 0.2\npersonal-test-fraction = 0.2\n",
