@@ -1,6 +1,7 @@
 //! The deployed system from outside: real binaries, real sockets, real signals.
 
 mod parity;
+mod patience;
 mod restarts;
 mod site;
 mod trust;

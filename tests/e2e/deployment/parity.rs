@@ -1,16 +1,22 @@
 //! Same configuration, same seed, same bytes: three institutions with a coordinator against the simulator.
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use super::site::{Process, Site, program, succeed};
+use fedlora_adapter::{Purpose, Seed};
+use rand::RngExt;
+
+use super::{
+    patience,
+    site::{Process, Site, program, succeed},
+};
 
 const TINY_BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/tiny_bert");
 const SOURCES: [&str; 3] = ["amazon", "imdb", "yelp"];
 
 /// One institution per source, as in `simulations/configs/sentences-minilm.toml`.
-fn job(method: &str) -> String {
+fn job(method: &str, rounds: u64) -> String {
     format!(
-        "name = '{method}'\nseed = 7\nnum-rounds = 2\nmin-available-clients = 3\nbatch-size = 4\nlearning-rate = 0.01\n\
+        "name = '{method}'\nseed = 7\nnum-rounds = {rounds}\nmin-available-clients = 3\nbatch-size = 4\nlearning-rate = 0.01\n\
          [method]\nname = '{method}'\n[lora]\nr = 2\n[model]\npath = '{TINY_BERT}'\n\
          [data]\nformat = 'sentences'\npath = 'sentences'\ntest-fraction = 0.2\n\
          [data.partition]\nkind = 'column'\npersonal-test-fraction = 0.2\n"
@@ -27,8 +33,8 @@ fn rows(source: usize) -> String {
     (0..40).map(row).collect()
 }
 
-#[test]
-fn institutions_and_simulator_make_the_same_adapter() {
+/// A coordinator that serves, and three enrolled institutions with their data and configurations.
+fn institutions() -> (Site, Process) {
     let site = Site::new();
     for (index, source) in SOURCES.iter().enumerate() {
         site.write(format!("sentences/{source}_labelled.txt"), rows(index));
@@ -38,30 +44,72 @@ fn institutions_and_simulator_make_the_same_adapter() {
         site.enrol(source);
         site.write(format!("{source}.toml"), client(&site, source));
     }
-    let clients = SOURCES.map(|source| {
-        let config = format!("{source}.toml");
-        Process::spawn(site.within(program("fedlora-client").args(["join", "--config", &config])))
-    });
+    (site, coordinator)
+}
+
+fn join(site: &Site, source: &str) -> Process {
+    let config = format!("{source}.toml");
+    Process::spawn(site.within(program("fedlora-client").args(["join", "--config", &config])))
+}
+
+fn start_run(site: &Site, method: &str, rounds: u64) {
+    let config = format!("{method}.toml");
+    site.write(&config, job(method, rounds));
+    let description = ["describe", &config, "--out", "model.json"];
+    succeed(site.within(program("fedlora-client").args(description)));
+    site.operator(&["run", "start", &config, "--model", "model.json"]);
+}
+
+/// What was exported has the bytes that the simulator makes of the same file.
+fn same_as_simulated(site: &Site, method: &str) {
+    site.operator(&["export", "--out", method]);
+    let config = format!("{method}.toml");
+    succeed(site.within(program("fedlora-sim").args(["run", &config, "--out", "simulated", "--threads", "1"])));
+    for file in ["adapter_model.safetensors", "adapter_config.json"] {
+        let deployed = fs::read(site.path(method).join(file)).expect("exported");
+        let simulated = fs::read(site.path("simulated/adapters/global").join(file)).expect("simulated");
+        assert!(deployed == simulated, "{method}: {file} differs");
+    }
+    fs::remove_dir_all(site.path("simulated")).expect("ours");
+}
+
+#[test]
+fn institutions_and_simulator_make_the_same_adapter() {
+    let (site, coordinator) = institutions();
+    let clients = SOURCES.map(|source| join(&site, source));
     for method in ["fedsa-lora", "fedsvd", "fedavg"] {
-        let config = format!("{method}.toml");
-        site.write(&config, job(method));
-        let description = ["describe", &config, "--out", "model.json"];
-        succeed(site.within(program("fedlora-client").args(description)));
-        site.operator(&["run", "start", &config, "--model", "model.json"]);
+        start_run(&site, method, 2);
         site.wait_for_the_end();
-        site.operator(&["export", "--out", method]);
-        succeed(site.within(program("fedlora-sim").args(["run", &config, "--out", "simulated", "--threads", "1"])));
-        for file in ["adapter_model.safetensors", "adapter_config.json"] {
-            let deployed = fs::read(site.path(method).join(file)).expect("exported");
-            let simulated = fs::read(site.path("simulated/adapters/global").join(file)).expect("simulated");
-            assert!(deployed == simulated, "{method}: {file} differs");
-        }
-        fs::remove_dir_all(site.path("simulated")).expect("ours");
+        same_as_simulated(&site, method);
     }
     for client in clients {
         assert_eq!(client.terminate(), Some(0), "a client that is told to stop ends well");
     }
     assert_eq!(coordinator.terminate(), Some(0), "a coordinator that is told to stop ends well");
+}
+
+/// `FEDLORA_KILLS=200` is the long form.
+#[test]
+fn a_client_that_is_killed_again_and_again_changes_no_bit() {
+    let kills: u64 = std::env::var("FEDLORA_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let (site, _coordinator) = institutions();
+    let _others = ["amazon", "yelp"].map(|source| join(&site, source));
+    // FedSA-LoRA: the client keeps its B, so that a round repeated from the wrong state would show.
+    start_run(&site, "fedsa-lora", 2 * kills);
+    let mut rng = Seed(2).run(Purpose::Data);
+    let mut done = 0;
+    for _ in 0..kills {
+        let client = join(&site, "imdb");
+        patience::pass(Duration::from_millis(rng.random_range(0..400)));
+        client.kill();
+        let run = site.operator(&["run", "list"])["runs"][0].clone();
+        done = run["rounds_done"].as_u64().expect("a number");
+        assert!(done < 2 * kills, "the run was over before the last kill");
+    }
+    let _client = join(&site, "imdb");
+    site.wait_for_the_end();
+    println!("{kills} kills of a client, {done} rounds among them");
+    same_as_simulated(&site, "fedsa-lora");
 }
 
 fn client(site: &Site, source: &str) -> String {

@@ -7,14 +7,13 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fedlora_client::{Dialer, Identity};
 use serde_json::Value;
 
-/// Longest time that anything in these tests may take before it counts as hung.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+use super::patience;
 
 /// A program of this workspace, built beside the tests.
 pub(super) fn program(name: &str) -> Command {
@@ -56,14 +55,8 @@ impl Process {
 
     /// Waits for the end; the exit code.
     pub(super) fn wait(&mut self) -> Option<i32> {
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = self.0.try_wait().expect("it can be asked") {
-                return status.code();
-            }
-            assert!(begin.elapsed() < PATIENCE, "the process does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let ended = || self.0.try_wait().expect("it can be asked");
+        patience::until("the process does not end", ended).0.code()
     }
 }
 
@@ -118,19 +111,14 @@ impl Site {
 
     /// Starts the coordinator and waits until it is ready; also how long that took.
     pub(super) fn serve(&self) -> (Process, Duration) {
-        let begin = Instant::now();
         let mut command = program("fedlora-coordinator");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("coordinator.log"));
         let log = log.expect("a log can be written");
         let arguments = ["serve", "--config", "coordinator.toml"];
         let command = self.within(command.args(arguments)).stdout(Stdio::null()).stderr(log);
         let process = Process::spawn(command);
-        while !self.is_ready() {
-            let log = || fs::read_to_string(self.path("coordinator.log")).unwrap_or_default();
-            assert!(begin.elapsed() < PATIENCE, "the coordinator does not get ready:\n{}", log());
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        (process, begin.elapsed())
+        let ((), time) = patience::until("the coordinator does not get ready", || self.is_ready().then_some(()));
+        (process, time)
     }
 
     fn is_ready(&self) -> bool {
@@ -177,17 +165,13 @@ impl Site {
 
     /// Waits until the live run has ended; its summary.
     pub(super) fn wait_for_the_end(&self) -> Value {
-        let begin = Instant::now();
-        loop {
+        let ended = || {
             let run = self.operator(&["run", "list"])["runs"][0].clone();
-            match run["status"].as_str() {
-                Some("completed") => return run,
-                Some("failed" | "stopped") => panic!("the run ended early: {run}"),
-                _ => {}
-            }
-            assert!(begin.elapsed() < PATIENCE, "the run does not end: {run}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            let status = run["status"].as_str().expect("a run has a status").to_owned();
+            assert!(!matches!(status.as_str(), "failed" | "stopped"), "the run ended early: {run}");
+            (status == "completed").then_some(run)
+        };
+        patience::until("the run does not end", ended).0
     }
 }
 
