@@ -59,7 +59,7 @@ fn linear_without_inputs_is_its_bias_whatever_its_memory_held_before() {
     // Large enough for memory that an earlier result has filled.
     let shape = [300, 100];
     drop(linear(linear(constant(shape, 1), constant([100, 100], 2), None), constant([100, 100], 3), None));
-    for (bias, expected) in [(None, 0.0), (Some(Tensor::ones([100], &Device::flex().autodiff())), 1.0)] {
+    for (bias, expected) in [(None, 0.0_f32), (Some(Tensor::ones([100], &Device::flex().autodiff())), 1.0)] {
         let (x, weight) = (constant([300, 0], 1), constant([100, 0], 2));
         assert!(values(linear(x, weight, bias)).iter().all(|value| value.to_bits() == expected.to_bits()));
     }
