@@ -163,13 +163,14 @@ impl Site {
         Dialer::new(&server, &identity, &Arc::default()).expect("its certificate can be used")
     }
 
-    /// Waits until the live run has ended; its summary.
-    pub(super) fn wait_for_the_end(&self) -> Value {
+    /// Waits until the live run has ended in this way; its summary.
+    pub(super) fn wait_for(&self, end: &str) -> Value {
         let ended = || {
             let run = self.operator(&["run", "list"])["runs"][0].clone();
             let status = run["status"].as_str().expect("a run has a status").to_owned();
-            assert!(!matches!(status.as_str(), "failed" | "stopped"), "the run ended early: {run}");
-            (status == "completed").then_some(run)
+            let other = ["completed", "failed", "stopped"].contains(&status.as_str()) && status != end;
+            assert!(!other, "the run is not {end}: {run}");
+            (status == end).then_some(run)
         };
         patience::until("the run does not end", ended).0
     }
