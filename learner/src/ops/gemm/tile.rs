@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::packed::Packed;
-use super::view::View;
+use super::view::{LINE, Line, View};
 
 /// Steps of the reduction between two visits of an output tile: what a tile reads stays in the first-level cache.
 const DEPTH_BLOCK: usize = 384;
@@ -59,21 +59,20 @@ impl Multiply<'_> {
             // The loop over the reduction, whose first round begins with the start, has no round.
             return self.start.write(self.out, columns);
         }
-        let mut packed = Vec::with_capacity(rows.next_multiple_of(ROWS) * DEPTH_BLOCK.min(depth));
+        let mut lines = Vec::with_capacity(rows.div_ceil(ROWS) * DEPTH_BLOCK.min(depth).div_ceil(LINE));
         for first in (0..depth).step_by(DEPTH_BLOCK) {
             let count = DEPTH_BLOCK.min(depth - first);
-            packed.clear();
+            lines.clear();
             for row in (0..rows).step_by(ROWS) {
-                let part = self.left.row_range(row, ROWS.min(rows - row)).column_range(first, count);
-                part.transposed().pack(ROWS, &mut packed);
+                self.left.row_range(row, ROWS.min(rows - row)).column_range(first, count).lines(&mut lines);
             }
             let start = if first == 0 { self.start } else { Start::Output };
             for (column, width, right) in self.right.panels(first, count) {
                 let place = Place { start, column, width, stride: columns };
                 match right.len() / (count * S::F32_LANES) {
-                    1 => panel::<S, ROWS, 1>(simd, &packed, right, place, self.out),
-                    2 => panel::<S, ROWS, 2>(simd, &packed, right, place, self.out),
-                    _ => panel::<S, ROWS, 3>(simd, &packed, right, place, self.out),
+                    1 => panel::<S, ROWS, 1>(simd, &lines, right, place, self.out),
+                    2 => panel::<S, ROWS, 2>(simd, &lines, right, place, self.out),
+                    _ => panel::<S, ROWS, 3>(simd, &lines, right, place, self.out),
                 }
             }
         }
@@ -93,14 +92,14 @@ struct Place<'a> {
 #[inline(always)]
 fn panel<S: Simd, const ROWS: usize, const WIDE: usize>(
     simd: S,
-    left: &[f32],
+    left: &[Line<ROWS>],
     right: &[f32],
     place: Place<'_>,
     out: &mut [f32],
 ) {
     let (right, _) = S::as_simd_f32s(right);
-    let depth = right.len() / WIDE;
-    let tiles = left.chunks_exact(depth * ROWS).zip(out.chunks_mut(place.stride * ROWS));
+    let (right, _) = right.as_chunks::<WIDE>();
+    let tiles = left.chunks_exact(right.len().div_ceil(LINE)).zip(out.chunks_mut(place.stride * ROWS));
     for (left, out) in tiles {
         let mut sums = [[simd.splat_f32s(0.0); WIDE]; ROWS];
         match place.start {
@@ -122,19 +121,40 @@ fn panel<S: Simd, const ROWS: usize, const WIDE: usize>(
 #[inline(always)]
 fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
     simd: S,
-    left: &[f32],
-    right: &[S::f32s],
+    left: &[Line<ROWS>],
+    right: &[[S::f32s; WIDE]],
     mut sums: [[S::f32s; WIDE]; ROWS],
 ) -> [[S::f32s; WIDE]; ROWS] {
-    for (left, right) in left.as_chunks::<ROWS>().0.iter().zip(right.as_chunks::<WIDE>().0) {
-        for row in 0..ROWS {
-            let factor = simd.splat_f32s(left[row]);
-            for wide in 0..WIDE {
-                sums[row][wide] = simd.mul_add_e_f32s(factor, right[wide], sums[row][wide]);
-            }
+    // Whole lines have a length that the compiler knows; the last one is filled up on the left only.
+    let (whole, rest) = right.as_chunks::<LINE>();
+    for (left, right) in left.iter().zip(whole) {
+        for step in 0..LINE {
+            add::<S, ROWS, WIDE>(simd, left, step, &right[step], &mut sums);
+        }
+    }
+    if let Some(left) = left.get(whole.len()) {
+        for (step, right) in rest.iter().enumerate() {
+            add::<S, ROWS, WIDE>(simd, left, step, right, &mut sums);
         }
     }
     sums
+}
+
+/// One step of the reduction.
+#[inline(always)]
+fn add<S: Simd, const ROWS: usize, const WIDE: usize>(
+    simd: S,
+    left: &Line<ROWS>,
+    step: usize,
+    right: &[S::f32s; WIDE],
+    sums: &mut [[S::f32s; WIDE]; ROWS],
+) {
+    for row in 0..ROWS {
+        let factor = simd.splat_f32s(left[row][step]);
+        for wide in 0..WIDE {
+            sums[row][wide] = simd.mul_add_e_f32s(factor, right[wide], sums[row][wide]);
+        }
+    }
 }
 
 #[inline(always)]

@@ -1,7 +1,14 @@
 //! A matrix seen through a stride.
 
+/// Steps of the reduction in a [`Line`].
+pub(super) const LINE: usize = 8;
+
+/// Some steps of a few rows of a left operand, row after row. A row's values lie side by side as they do in a row-major
+/// matrix, so that packing one is copying, and the tile kernel reads one stream instead of one for each row.
+pub(super) type Line<const ROWS: usize> = [[f32; LINE]; ROWS];
+
 /// Elements of a cache line.
-const LINE: usize = 16;
+const CACHE_LINE: usize = 16;
 
 /// A matrix inside a slice: rows `stride` elements apart, or the transpose of such a matrix.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +65,36 @@ impl<'a> View<'a> {
         (0..self.rows).map(move |row| &self.values[row * self.stride..][..self.columns])
     }
 
+    /// Appends at most `ROWS` rows to `lines`; what is missing of the rows and of the last line is zero.
+    #[inline(always)]
+    pub(super) fn lines<const ROWS: usize>(self, lines: &mut Vec<Line<ROWS>>) {
+        if !self.transposed && self.rows == ROWS {
+            let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &self.values[row * self.stride..][..self.columns]);
+            let chunks = rows.map(|row| row.as_chunks::<LINE>().0);
+            lines.extend((0..self.columns / LINE).map(|line| chunks.map(|row| row[line])));
+            self.rest_of_lines(self.columns / LINE * LINE, lines);
+        } else {
+            self.rest_of_lines(0, lines);
+        }
+    }
+
+    /// The steps from `first` on, element by element.
+    #[inline(always)]
+    fn rest_of_lines<const ROWS: usize>(self, first: usize, lines: &mut Vec<Line<ROWS>>) {
+        let (rows, columns) = (self.rows(), self.columns());
+        let (row_stride, column_stride) = if self.transposed { (1, self.stride) } else { (self.stride, 1) };
+        for first in (first..columns).step_by(LINE) {
+            let mut line = [[0.0; LINE]; ROWS];
+            for step in 0..LINE.min(columns - first) {
+                let values = &self.values[(first + step) * column_stride..];
+                for (row, line) in line[..rows].iter_mut().enumerate() {
+                    line[step] = values[row * row_stride];
+                }
+            }
+            lines.push(line);
+        }
+    }
+
     /// Appends `self` to `packed` row after row, each padded with zeros to `width`.
     #[inline(always)]
     pub(super) fn pack(self, width: usize, packed: &mut Vec<f32>) {
@@ -74,7 +111,7 @@ impl<'a> View<'a> {
     #[inline(always)]
     fn pack_row(self, row: usize, width: usize, packed: &mut Vec<f32>) {
         let values = &self.values[row * self.stride..][..self.columns];
-        let (lines, rest) = values.as_chunks::<LINE>();
+        let (lines, rest) = values.as_chunks::<CACHE_LINE>();
         for line in lines {
             packed.extend_from_slice(line);
         }
@@ -88,17 +125,15 @@ impl<'a> View<'a> {
     fn pack_transposed(self, width: usize, packed: &mut Vec<f32>) {
         const WIDEST: usize = 64;
         assert!(width <= WIDEST, "panel of {width} columns");
-        let mut buffer = [0.0; LINE * WIDEST];
-        for first in (0..self.columns).step_by(LINE) {
-            let line = LINE.min(self.columns - first);
+        let mut buffer = [0.0; CACHE_LINE * WIDEST];
+        for first in (0..self.columns).step_by(CACHE_LINE) {
+            let line = CACHE_LINE.min(self.columns - first);
             for (group, column) in (0..self.rows).step_by(8).enumerate() {
                 let count = 8.min(self.rows - column);
                 let at = |row: usize| &self.values[(column + row) * self.stride + first..];
-                let fits = line == LINE && width >= group * 8 + count;
+                let fits = line == CACHE_LINE && width >= group * 8 + count;
                 if count == 8 && fits {
-                    turn::<8>(std::array::from_fn(|row| whole(at(row))), width, &mut buffer[column..]);
-                } else if count == 6 && fits {
-                    turn::<6>(std::array::from_fn(|row| whole(at(row))), width, &mut buffer[column..]);
+                    turn(std::array::from_fn(|row| whole(at(row))), width, &mut buffer[column..]);
                 } else {
                     for row in 0..count {
                         for (depth, value) in at(row)[..line].iter().enumerate() {
@@ -114,15 +149,15 @@ impl<'a> View<'a> {
 
 /// The first line of some values; there must be one.
 #[inline(always)]
-fn whole(values: &[f32]) -> &[f32; LINE] {
-    values.first_chunk().unwrap_or(&[0.0; LINE])
+fn whole(values: &[f32]) -> &[f32; CACHE_LINE] {
+    values.first_chunk().unwrap_or(&[0.0; CACHE_LINE])
 }
 
-/// Writes the transpose of `ROWS` lines, its rows `width` apart.
+/// Writes the transpose of eight lines, its rows `width` apart.
 #[inline(always)]
-fn turn<const ROWS: usize>(rows: [&[f32; LINE]; ROWS], width: usize, out: &mut [f32]) {
-    for (depth, out) in out.chunks_mut(width).take(LINE).enumerate() {
-        if let Some(out) = out.first_chunk_mut::<ROWS>() {
+fn turn(rows: [&[f32; CACHE_LINE]; 8], width: usize, out: &mut [f32]) {
+    for (depth, out) in out.chunks_mut(width).take(CACHE_LINE).enumerate() {
+        if let Some(out) = out.first_chunk_mut::<8>() {
             for (value, row) in out.iter_mut().zip(rows) {
                 *value = row[depth];
             }
