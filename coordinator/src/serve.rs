@@ -118,6 +118,12 @@ impl Coordinator {
         self.http.local_addr()
     }
 
+    /// The engine, for a program that holds a coordinator: what an operator asks for over gRPC, without the connection.
+    #[must_use]
+    pub fn engine(&self) -> &Handle {
+        &self.engine
+    }
+
     /// Answers until `shutdown`, then drains: no new calls, sessions end with `draining`, everything that was answered is
     /// durable, and open calls get the drain timeout.
     ///

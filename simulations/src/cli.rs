@@ -107,11 +107,24 @@ impl DeviceArg {
     }
 }
 
+/// What lies between server and clients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LinkArg {
+    /// A call, with a virtual clock
+    #[default]
+    Direct,
+    /// A coordinator and its clients in this process: mutual TLS, gRPC, event log; the same bytes, more slowly
+    Grpc,
+}
+
 /// One run.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+    /// What lies between server and clients
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) link: LinkArg,
     #[command(flatten)]
     pub(crate) out: OutArgs,
 }

@@ -9,8 +9,8 @@ use fedlora_coordinator::{RunError, config::ConfigError};
 use fedlora_learner::{DataError, LearnerError};
 
 use crate::{
-    files::FileError, partition::PartitionError, record::RecordError, report::ReportError, server::ServerError,
-    states::StateError, world::WorldError,
+    deployed::DeployedError, files::FileError, partition::PartitionError, record::RecordError, report::ReportError,
+    server::ServerError, states::StateError, world::WorldError,
 };
 
 /// Everything that can end a simulation.
@@ -41,6 +41,9 @@ pub enum SimulationError {
     /// The world before the first round.
     #[error("the run failed")]
     World(#[from] WorldError),
+    /// The run through a coordinator and its clients.
+    #[error("the run failed")]
+    Deployed(#[from] DeployedError),
     /// Records and checkpoints.
     #[error("run directory")]
     Record(#[from] RecordError),
@@ -86,6 +89,9 @@ impl SimulationError {
                 _ => 4,
             },
             Self::World(error) => world_code(error),
+            Self::Deployed(DeployedError::Server(error)) => server_code(error),
+            Self::Deployed(DeployedError::Directory(_)) => 5,
+            Self::Deployed(_) => 4,
             _ => 5,
         }
     }
@@ -93,7 +99,9 @@ impl SimulationError {
 
 /// 5 where a file could not be written, else 4.
 fn world_code(error: &WorldError) -> u8 {
-    let WorldError::Server(error) = error else { return 4 };
-    let writes = matches!(**error, ServerError::Record(_) | ServerError::State(StateError::Write(_)));
-    if writes { 5 } else { 4 }
+    if let WorldError::Server(error) = error { server_code(error) } else { 4 }
+}
+
+fn server_code(error: &ServerError) -> u8 {
+    if matches!(error, ServerError::Record(_) | ServerError::State(StateError::Write(_))) { 5 } else { 4 }
 }

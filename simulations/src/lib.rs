@@ -9,6 +9,7 @@ pub mod builtin;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod deployed;
 pub mod digits;
 mod error;
 pub mod evaluation;

@@ -56,10 +56,7 @@ pub fn run(
     session.run().map_err(Box::new)?;
     (world, _, _) = session.into_parts();
     let (server, status) = world.into_server();
-    let summary = summary::summarise(config, &server, status);
-    let record = RunRecord { rounds: server.rounds().to_vec(), summary };
-    finish(config, &server, clients, output, &record, &material.peft)?;
-    Ok(record)
+    finish(config, &server, status, clients, output, &material.peft)
 }
 
 fn prepare(
@@ -70,15 +67,33 @@ fn prepare(
     observer: Box<dyn Observer>,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<World, SimulationError> {
+    let ids: Vec<ClientId> = clients.train.keys().copied().collect();
+    let run = config.run.settings(ids.len())?;
+    let (server, done) = server(config, material, clients, output, observer)?;
+    let settings = WorldSettings {
+        seed: Seed(config.run.seed),
+        faults: config.faults,
+        clients: ids,
+        needed: config.run.min_available_clients,
+    };
+    Ok(World::start(Run::new(run, done)?, server, settings, Arc::clone(interrupted))?)
+}
+
+/// The server's half of a run, new or as its last checkpoint left it, and its last round.
+pub(crate) fn server(
+    config: &Config,
+    material: &Material,
+    clients: &Clients,
+    output: &Output,
+    observer: Box<dyn Observer>,
+) -> Result<(Server, RoundId), SimulationError> {
     let strategy = config.run.strategy()?;
     let spec = material.spec(config)?;
     let initial = material.initial(&spec, config.run.init()?, config.run.seed)?;
     let directory = &output.directory;
     let states = States::new(Arc::clone(&spec), Some(directory.join("clients")), config.spill);
     let (text, every, peft) = (config::to_toml(config)?, config.checkpoint_every, material.peft.clone());
-    let ids: Vec<ClientId> = clients.train.keys().copied().collect();
-    let settings = config.run.settings(ids.len())?;
-    let evaluator = evaluator(config, material, clients)?;
+    let (local, evaluator) = (config.run.local()?, evaluator(config, material, clients)?);
     // Last, so that nothing is written for a run that cannot start.
     let (recorder, done, global, rounds) = if output.resume {
         let (recorder, resumed) = Recorder::resume(directory, &text, every, peft, &spec, initial, &states)?;
@@ -86,7 +101,6 @@ fn prepare(
     } else {
         (Recorder::create(directory, &text, every, peft)?, RoundId(0), initial, Vec::new())
     };
-    let run = Run::new(settings, done)?;
     let server = Server::new(ServerParts {
         strategy,
         weighting: config.run.weighting,
@@ -94,7 +108,7 @@ fn prepare(
         run: config.run.name.clone(),
         seed: config.run.seed,
         num_rounds: config.run.num_rounds,
-        local: config.run.local()?,
+        local,
         evaluate_every: config.evaluate_every,
         evaluator: Some(evaluator),
         states,
@@ -102,13 +116,7 @@ fn prepare(
         observer,
         rounds,
     });
-    let settings = WorldSettings {
-        seed: Seed(config.run.seed),
-        faults: config.faults,
-        clients: ids,
-        needed: config.run.min_available_clients,
-    };
-    Ok(World::start(run, server, settings, Arc::clone(interrupted))?)
+    Ok((server, done))
 }
 
 /// Evaluates personal models of clients that are spread evenly over all.
@@ -129,22 +137,24 @@ fn evaluator(config: &Config, material: &Material, clients: &Clients) -> Result<
 }
 
 /// Writes what a finished run leaves: summary, adapters, tables and plots.
-fn finish(
+pub(crate) fn finish(
     config: &Config,
     server: &Server,
+    status: RunStatus,
     clients: &Clients,
     output: &Output,
-    record: &RunRecord,
     peft: &PeftOptions,
-) -> Result<(), SimulationError> {
+) -> Result<RunRecord, SimulationError> {
+    let summary = summary::summarise(config, server, status);
+    let record = RunRecord { rounds: server.rounds().to_vec(), summary };
     let directory = &output.directory;
     write_peft(&directory.join("adapters/global"), server.global(), peft)?;
     write_personal(directory, server, clients, peft)?;
-    report::write_run_report(directory, record, &config::to_toml(config)?)?;
+    report::write_run_report(directory, &record, &config::to_toml(config)?)?;
     // Last, because its presence says that the directory is complete.
     let summary = serde_json::to_vec_pretty(&record.summary).map_err(|error| SimulationError::Output(error.into()))?;
     files::write_atomically(&directory.join("metrics_summary.json"), &summary)?;
-    Ok(())
+    Ok(record)
 }
 
 /// Writes the personal adapter of every client that keeps something.

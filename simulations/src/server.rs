@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fedlora_adapter::{
-    Adapter, AdapterSpec, AdapterUpdate, Digest, Directive, LocalHyperparameters, RoundId, RoundPlan, Side, Tensor,
+    Adapter, AdapterSpec, AdapterUpdate, ClientId, Digest, Directive, LocalHyperparameters, RoundId, RoundPlan,
 };
 use fedlora_aggregation::{AggregationError, Strategy, WeightedUpdate, Weighting, aggregate};
 use fedlora_client::Submission;
@@ -79,6 +79,23 @@ pub struct Server {
     parts: ServerParts,
     global: Arc<Adapter>,
     open: OpenRound,
+}
+
+/// What a server step came to.
+#[derive(Debug)]
+pub struct ServerStep {
+    /// The next global adapter.
+    pub global: Adapter,
+    /// Distance of its product from the mean of the clients' products, where the method measures it.
+    pub residual: Option<f64>,
+    /// Norm of the change of the global adapter.
+    pub update_norm: f64,
+    /// Mean training loss by weight.
+    pub train_loss: Option<f64>,
+    /// Whose updates counted.
+    pub clients: Vec<ClientMetrics>,
+    /// Time that it took.
+    pub seconds: f64,
 }
 
 /// What is known of the round in progress.
@@ -164,9 +181,9 @@ impl Server {
     }
 
     /// Notes that a client has finished its local training.
-    pub fn trained(&mut self, submission: &Submission) {
+    pub fn trained(&mut self, client: ClientId, train_loss: f64) {
         self.open.train_s = self.open.watch.as_ref().map_or(0.0, Stopwatch::seconds);
-        self.parts.observer.client(submission.client.0, submission.train_loss);
+        self.parts.observer.client(client.0, train_loss);
     }
 
     /// The server step over a round's accepted updates.
@@ -188,13 +205,26 @@ impl Server {
         let loss: f64 = updates.iter().map(|submission| weight(submission) * submission.train_loss).sum();
         let aggregated = aggregate(&*self.parts.strategy, round, &self.global, &weighted)
             .map_err(|error| Box::new(ServerError::from(error)))?;
-        self.open.update_norm = distance(&self.global, &aggregated.adapter);
-        self.open.residual = aggregated.residual;
-        self.open.train_loss = Some(loss / total).filter(|loss| loss.is_finite());
-        self.open.clients = updates.iter().map(client_metrics).collect();
-        self.global = Arc::new(aggregated.adapter);
-        self.open.aggregate_s = watch.seconds();
+        let update_norm = self.global.distance(&aggregated.adapter);
+        self.adopt(ServerStep {
+            global: aggregated.adapter,
+            residual: aggregated.residual,
+            update_norm,
+            train_loss: Some(loss / total).filter(|loss| loss.is_finite()),
+            clients: updates.iter().map(client_metrics).collect(),
+            seconds: watch.seconds(),
+        });
         Ok(self.global.digest())
+    }
+
+    /// Takes over a server step, done here or by a coordinator.
+    pub fn adopt(&mut self, step: ServerStep) {
+        self.global = Arc::new(step.global);
+        self.open.residual = step.residual;
+        self.open.update_norm = step.update_norm;
+        self.open.train_loss = step.train_loss;
+        self.open.clients = step.clients;
+        self.open.aggregate_s = step.seconds;
     }
 
     /// Evaluates, records and checkpoints the round that was aggregated.
@@ -287,17 +317,4 @@ fn payload_bytes(spec: &AdapterSpec, directive: Directive) -> u64 {
     let values: usize =
         AdapterUpdate::expected(spec, directive).values().map(|shape| shape.iter().product::<usize>()).sum();
     values as u64 * 4
-}
-
-/// Frobenius norm of the difference of two adapters over all tensors.
-fn distance(before: &Adapter, after: &Adapter) -> f64 {
-    let squared = |a: &Tensor, b: &Tensor| -> f64 {
-        a.values().iter().zip(b.values()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
-    };
-    let factors = before.modules().values().zip(after.modules().values());
-    let modules: f64 = factors
-        .flat_map(|(before, after)| [Side::A, Side::B].map(|side| squared(before.side(side), after.side(side))))
-        .sum();
-    let head: f64 = before.head().values().zip(after.head().values()).map(|(a, b)| squared(a, b)).sum();
-    (modules + head).sqrt()
 }

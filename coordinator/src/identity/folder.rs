@@ -5,6 +5,7 @@ use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
 use fedlora_adapter::ClientId;
 use fedlora_proto::operator::CreateTokenRequest;
 use rcgen::CertificateParams;
+use serde_json::json;
 
 use super::{
     IdentityError, Registry, Role,
@@ -16,8 +17,8 @@ use crate::Timestamp;
 const TTL_MS: u64 = 60_000;
 
 impl Registry {
-    /// Enrols somebody and writes the identity as `fedlora-client enroll` does: `key.pem`, `certificate.pem`, `ca.pem`
-    /// and `access-token` in a folder, readable by their owner alone. It is the first operator's way in.
+    /// Enrols somebody and writes the identity as `fedlora-client enroll` does: `key.pem`, `certificate.pem`, `ca.pem`,
+    /// `access-token` and `identity.json` in a folder, readable by their owner alone. It is the first operator's way in.
     ///
     /// # Errors
     /// As [`Self::create_token`] and [`Self::enrol`]; a file that exists already, or cannot be written.
@@ -28,7 +29,8 @@ impl Registry {
         role: Role,
         now: Timestamp,
     ) -> Result<ClientId, IdentityError> {
-        let files = ["key.pem", "certificate.pem", "ca.pem", "access-token"].map(|file| folder.join(file));
+        let names = ["key.pem", "certificate.pem", "ca.pem", "access-token", "identity.json"];
+        let files = names.map(|file| folder.join(file));
         if let Some(path) = files.iter().find(|path| path.exists()) {
             return Err(PkiError::Exists { path: path.clone() }.into());
         }
@@ -45,7 +47,8 @@ impl Registry {
         };
         let (_, token) = self.create_token(token, now)?;
         let issued = self.enrol(&token, &request, now)?;
-        let contents = [&key.serialize_pem(), &issued.certificate_pem, &issued.ca_pem, &issued.access_token];
+        let named = json!({ "client_id": issued.client_id, "name": name }).to_string();
+        let contents = [&key.serialize_pem(), &issued.certificate_pem, &issued.ca_pem, &issued.access_token, &named];
         for (path, content) in files.iter().zip(contents) {
             write_new(path, content.as_bytes())?;
         }

@@ -13,12 +13,13 @@ use fedlora_aggregation::{METHODS, Method};
 use serde_json::json;
 
 use super::{
-    Answer, Cli, Command, CompareArgs, ConfigArgs, ConfigCommand, DeviceArg, OutArgs, QuickstartArgs, ReportArgs,
-    RunArgs, SweepArgs,
+    Answer, Cli, Command, CompareArgs, ConfigArgs, ConfigCommand, DeviceArg, LinkArg, OutArgs, QuickstartArgs,
+    ReportArgs, RunArgs, SweepArgs,
 };
 use crate::{
     SimulationError, builtin,
     config::{self, Config},
+    deployed,
     experiment::{Clients, Material},
     observer::{Bar, Observer},
     record,
@@ -96,7 +97,11 @@ fn run_one(args: &RunArgs) -> Result<Answer, SimulationError> {
     let output = output(&args.out, &config);
     let (material, clients) = material(&config, args.out.device)?;
     let interrupted = interrupt();
-    let record = runner::run(&config, &material, &clients, &output, bar(&config.run.name), &interrupted)?;
+    let run = match args.link {
+        LinkArg::Direct => runner::run,
+        LinkArg::Grpc => deployed::run,
+    };
+    let record = run(&config, &material, &clients, &output, bar(&config.run.name), &interrupted)?;
     let mut answer = finished_run(&record, &output.directory);
     if !runner::completed(&record.summary) {
         let _ = writeln!(answer.text, "stopped   go on with the same command and --resume");

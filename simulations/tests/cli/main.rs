@@ -9,6 +9,7 @@ mod bad_settings;
 mod broken_disk;
 mod configurations;
 mod determinism;
+mod link;
 mod resume;
 mod round_trip;
 mod studies;
