@@ -36,7 +36,16 @@ impl FileError {
 /// # Errors
 /// Whatever the file system refuses. The old file is then still there, and no partial one beside it.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    replace(path, bytes, false)
+    replace(path, bytes, Care { secret: false, durable: true })
+}
+
+/// As [`write_atomically`], for what can be made again: the file survives the end of this process, but after a power
+/// failure it may be gone or hold anything, so that readers must check what they find. Waits for no disk.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_for_now(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    replace(path, bytes, Care { secret: false, durable: false })
 }
 
 /// As [`write_atomically`], readable by this user alone from its first byte on.
@@ -44,20 +53,28 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// As [`write_atomically`].
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    replace(path, bytes, true)
+    replace(path, bytes, Care { secret: true, durable: true })
 }
 
-fn replace(path: &Path, bytes: &[u8], secret: bool) -> Result<(), FileError> {
+/// What a file is worth.
+#[derive(Clone, Copy)]
+struct Care {
+    secret: bool,
+    durable: bool,
+}
+
+fn replace(path: &Path, bytes: &[u8], care: Care) -> Result<(), FileError> {
     let failed = |source| FileError::new(path, source);
     let directory = parent(path);
     create_directory(directory).map_err(failed)?;
     let partial = partial(path);
-    let written = write_beside(&partial, bytes, secret).and_then(|()| fs::rename(&partial, path));
+    let written = write_beside(&partial, bytes, care).and_then(|()| fs::rename(&partial, path));
     if written.is_err() {
         // The first error is the one to report; there may be no partial file at all.
         let _ = fs::remove_file(&partial);
     }
-    written.and_then(|()| sync_directory(directory)).map_err(failed)
+    let named = || if care.durable { sync_directory(directory) } else { Ok(()) };
+    written.and_then(|()| named()).map_err(failed)
 }
 
 fn parent(path: &Path) -> &Path {
@@ -71,22 +88,22 @@ fn partial(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn write_beside(partial: &Path, bytes: &[u8], secret: bool) -> io::Result<()> {
+fn write_beside(partial: &Path, bytes: &[u8], care: Care) -> io::Result<()> {
     // A file left behind by a crash keeps its permissions, so it must go before a secret comes.
-    if secret && partial.exists() {
+    if care.secret && partial.exists() {
         fs::remove_file(partial)?;
     }
     let mut options = File::options();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
-    if secret {
+    if care.secret {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
     let mut file = options.open(partial)?;
     file.write_all(bytes)?;
     // Otherwise the new name could reach the disk before the content does.
-    file.sync_all()
+    if care.durable { file.sync_all() } else { Ok(()) }
 }
 
 /// Like `create_dir_all`, but the new directories survive a power failure too.
@@ -125,6 +142,8 @@ mod tests {
         write_atomically(&path, b"old").expect("writable");
         write_atomically(&path, b"new").expect("writable");
         assert_eq!(fs::read(&path).expect("written"), b"new");
+        write_for_now(&path, b"newest").expect("writable");
+        assert_eq!(fs::read(&path).expect("written"), b"newest");
         assert_eq!(names(&place.path().join("a/b")), ["record.json"]);
     }
 

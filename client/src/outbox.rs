@@ -1,6 +1,7 @@
 //! The update that is on its way: written down before it is sent, removed with its receipt.
 //!
-//! A client that is stopped or killed while it sends goes on with the same bytes when it comes back.
+//! A client that is stopped or killed while it sends goes on with the same bytes when it comes back. Nothing here waits
+//! for the disk: what a power failure takes is trained again, from the state before, to the same update.
 
 use std::{
     fs, io,
@@ -34,18 +35,12 @@ pub enum OutboxError {
         #[source]
         source: io::Error,
     },
-    /// What says so is no description of an update.
-    #[error("{path} does not describe an update; remove the folder to train the round again")]
-    Letter {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
     /// The update cannot be encoded.
     #[error("the update cannot be written as a file")]
     Encode(#[from] AdapterError),
+    /// Its description cannot.
+    #[error("the update cannot be described")]
+    Describe(#[from] serde_json::Error),
 }
 
 /// Which task an update answers.
@@ -97,7 +92,7 @@ impl Outbox {
         self.folder.join(format!("{}.safetensors", letter.blob.to_hex()))
     }
 
-    /// Writes an update down; durable on return. What was there before goes.
+    /// Writes an update down; it survives the end of this process. What was there before goes.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -114,11 +109,9 @@ impl Outbox {
             steps: submission.steps,
             train_loss: submission.train_loss,
         };
-        files::write_atomically(&self.file(&letter), &bytes)?;
+        files::write_for_now(&self.file(&letter), &bytes)?;
         // Last: the letter says that the update is whole.
-        let path = self.folder.join(LETTER);
-        let json = serde_json::to_vec(&letter).map_err(|source| OutboxError::Letter { path: path.clone(), source })?;
-        files::write_atomically(&path, &json)?;
+        files::write_for_now(&self.folder.join(LETTER), &serde_json::to_vec(&letter)?)?;
         Ok(letter)
     }
 
@@ -128,11 +121,8 @@ impl Outbox {
     /// A file that is there and cannot be read.
     pub fn find(&self, task: TaskKey) -> Result<Option<Letter>, OutboxError> {
         let Some(json) = read(&self.folder.join(LETTER))? else { return Ok(None) };
-        let path = self.folder.join(LETTER);
-        let letter: Letter = serde_json::from_slice(&json).map_err(|source| OutboxError::Letter { path, source })?;
-        if letter.task != task {
-            return Ok(None);
-        }
+        let letter = serde_json::from_slice(&json).ok().filter(|letter: &Letter| letter.task == task);
+        let Some(letter) = letter else { return Ok(None) };
         let bytes = read(&self.file(&letter))?;
         Ok(bytes.filter(|bytes| Digest::of(bytes) == letter.blob).map(|_| letter))
     }
@@ -199,6 +189,9 @@ mod tests {
         }
         fs::write(outbox().file(&letter), "cut off").expect("writable");
         assert_eq!(outbox().find(task).expect("readable"), None, "a damaged update is trained again");
+        outbox().put(task, spec().digest(), &submission()).expect("writable");
+        fs::write(place.path().join("outbox").join(LETTER), [0; 40]).expect("writable");
+        assert_eq!(outbox().find(task).expect("readable"), None, "what a power failure left is trained again");
         outbox().clear().expect("removable");
         assert_eq!(fs::read_dir(place.path().join("outbox")).expect("a folder").count(), 0);
     }

@@ -91,8 +91,27 @@ fn institutions_and_simulator_make_the_same_adapter() {
 /// `FEDLORA_KILLS=200` is the long form.
 #[test]
 fn a_client_that_is_killed_again_and_again_changes_no_bit() {
+    changes_no_bit(|_, client, coordinator| {
+        client.kill();
+        coordinator
+    });
+}
+
+/// `FEDLORA_KILLS=200` is the long form.
+#[test]
+fn client_and_coordinator_that_are_killed_at_once_change_no_bit() {
+    changes_no_bit(|site, client, coordinator| {
+        client.kill();
+        coordinator.kill();
+        site.serve().0
+    });
+}
+
+/// Starts an institution's client again and again, lets `kill` end it after a while, and compares what comes out with the
+/// simulator's undisturbed run. `kill` gets the client and the coordinator, and returns the coordinator that serves then.
+fn changes_no_bit(kill: impl Fn(&Site, Process, Process) -> Process) {
     let kills: u64 = std::env::var("FEDLORA_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
-    let (site, _coordinator) = institutions();
+    let (site, mut coordinator) = institutions();
     let _others = ["amazon", "yelp"].map(|source| join(&site, source));
     // More rounds than the kills leave time for, so that each of them meets a live one.
     let rounds = 40 * kills;
@@ -102,7 +121,7 @@ fn a_client_that_is_killed_again_and_again_changes_no_bit() {
     for _ in 0..kills {
         let client = join(&site, "imdb");
         patience::pass(Duration::from_millis(rng.random_range(0..400)));
-        client.kill();
+        coordinator = kill(&site, client, coordinator);
         let run = site.operator(&["run", "list"])["runs"][0].clone();
         let done = run["rounds_done"].as_u64().expect("a number");
         assert!(done < rounds, "the run was over before the last kill");
@@ -110,7 +129,7 @@ fn a_client_that_is_killed_again_and_again_changes_no_bit() {
     let _client = join(&site, "imdb");
     site.operator(&["run", "stop"]);
     let done = site.wait_for("stopped")["rounds_done"].as_u64().expect("a number");
-    println!("{kills} kills of a client in {done} rounds");
+    println!("{kills} kills in {done} rounds");
     // With a constant learning rate a run of as many rounds is the same run.
     site.write("fedsa-lora.toml", job("fedsa-lora", done));
     same_as_simulated(&site, "fedsa-lora");
