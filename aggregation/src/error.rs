@@ -145,6 +145,13 @@ pub enum AggregationError {
     Adapter(#[from] AdapterError),
 }
 
+impl AggregationError {
+    /// The same, with the module in which it was found.
+    pub(crate) fn in_module(self, module: &ModuleName) -> Self {
+        Self::InModule { module: module.clone(), source: Box::new(self) }
+    }
+}
+
 fn hint(nearest: Option<&str>) -> String {
     nearest.map_or_else(|| "it has no parameters".to_owned(), |key| format!("the nearest is {key:?}"))
 }

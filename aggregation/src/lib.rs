@@ -19,6 +19,7 @@ mod methods;
 mod parameters;
 mod residual;
 mod strategy;
+mod updates;
 
 pub use aggregate::{Aggregated, WeightedUpdate, aggregate};
 pub use cohort::Weighting;
@@ -26,3 +27,4 @@ pub use error::AggregationError;
 pub use init::{Init, initial};
 pub use methods::{METHODS, Method};
 pub use strategy::{Contribution, Strategy};
+pub use updates::Updates;
