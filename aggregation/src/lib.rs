@@ -11,15 +11,18 @@
 
 mod aggregate;
 mod cohort;
+mod distance;
 mod error;
 mod init;
 mod low_rank;
 mod mean;
 mod methods;
+mod order;
 mod parameters;
 mod residual;
 mod strategy;
 mod updates;
+mod votes;
 
 pub use aggregate::{Aggregated, WeightedUpdate, aggregate};
 pub use cohort::Weighting;

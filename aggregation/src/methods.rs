@@ -1,11 +1,15 @@
 //! The registry: one row per method. A new method is one new file and one new row; nothing else changes.
 
+mod coordinate_median;
 mod fedavg;
 mod fedsa_lora;
 mod fedsvd;
 mod ffa_lora;
+mod geometric_median;
+mod krum;
 mod local_only;
 mod lora_fair;
+mod trimmed_mean;
 
 use std::fmt;
 
@@ -13,7 +17,7 @@ use fedlora_adapter::AdapterKind;
 
 use crate::{AggregationError, Init, Strategy, parameters};
 
-/// Every method, references first.
+/// Every method: references first, those that withstand malicious clients last.
 pub const METHODS: &[Method] = &[
     local_only::METHOD,
     fedavg::METHOD,
@@ -24,6 +28,11 @@ pub const METHODS: &[Method] = &[
     fedsa_lora::VERA,
     lora_fair::METHOD,
     fedsvd::METHOD,
+    coordinate_median::METHOD,
+    trimmed_mean::METHOD,
+    geometric_median::METHOD,
+    krum::METHOD,
+    krum::MULTI,
 ];
 
 const LORA: &[AdapterKind] = &[AdapterKind::Lora];
