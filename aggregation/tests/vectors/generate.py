@@ -77,13 +77,16 @@ def weiszfeld(clients, key, start, steps):
     return point
 
 
-def krum(clients, malicious, selected, scale, with_factors):
+def krum(clients, malicious, selected, scale, with_loss):
     """The clients with the lowest scores, lowest first."""
-    seen = [scale * (c["b"] @ c["a"]) for c in clients]
-    if with_factors:
-        seen = [np.concatenate([p.ravel(), c["a"].ravel(), c["b"].ravel()]) for p, c in zip(seen, clients)]
+
+    def distance(x, y):
+        products = np.sum((x["b"] @ x["a"] - y["b"] @ y["a"]) ** 2)
+        loss = np.sum(((x["b"] - y["b"]) @ (x["a"] - y["a"])) ** 2)
+        return scale**2 * (products + loss if with_loss else products)
+
     neighbours = len(clients) - malicious - 2
-    distances = [[np.sum((x - y) ** 2) for j, y in enumerate(seen) if j != i] for i, x in enumerate(seen)]
+    distances = [[distance(x, y) for j, y in enumerate(clients) if j != i] for i, x in enumerate(clients)]
     scores = [sum(sorted(row)[:neighbours]) for row in distances]
     return np.argsort(scores, kind="stable")[:selected]
 
