@@ -34,7 +34,8 @@ pub struct Aggregated {
     /// The next global adapter.
     pub adapter: Adapter,
     /// `‖B·A - dW*‖ / ‖dW*‖` in the Frobenius norm over all modules: how far the new product is from the mean of the
-    /// clients' products, over the updates that the method lets count. 0 means that averaging lost nothing.
+    /// clients' products, over the updates that the method lets count. 0 means that averaging lost nothing; for a method
+    /// that takes no means, it is how far it stays from the mean.
     ///
     /// Only where it says something: LoRA factors, both of them trained and sent; and only if it costs at most about
     /// 10^9 floating-point operations, which grow with the square of the number of clients. Values below 1e-7 are

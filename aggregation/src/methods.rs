@@ -1,4 +1,8 @@
 //! The registry: one row per method. A new method is one new file and one new row; nothing else changes.
+//!
+//! Most rows trust the clients and weigh them by what they say. The last ones trust a majority only: one vote per client,
+//! five votes at least, and a result that no minority can move far from the honest clients, whatever it sends. None of
+//! them sees through a lie that stays within the spread of the honest updates; it is then one opinion among many.
 
 mod coordinate_median;
 mod fedavg;

@@ -13,8 +13,8 @@
 //! Multi-Krum averages factors, and a mean of factors is at the mercy of the gauge. So its distances also count what the
 //! product loses when two updates are averaged: next to nothing for two that trained from one broadcast in its gauge.
 //!
-//! With `h = n - f` and `t = n - 2 f - 1`, Krum's product is within `sqrt(2 h (h - 2) / ((h - 1) t)) + sqrt(h / t)` root mean
-//! square distances of the honest products from their mean, whatever malicious clients send: 2.9 for two of ten. What it
+//! With `h = n - f` and `t = n - 2 f - 1`, Krum's choice is within `sqrt(2 h (h - 2) / ((h - 1) t)) + sqrt(h / t)` root mean
+//! square distances of the honest updates from their mean, whatever malicious clients send: 2.9 for two of ten. What it
 //! does not do: the result is one client's, with the noise and the bias of that one; and malicious clients that agree on
 //! one lie are each other's nearest neighbours, so a lie within the spread of the honest updates ("A Little Is Enough",
 //! arXiv 1902.06156) may well be the choice.
