@@ -1,7 +1,7 @@
 //! Cost of one server step, each figure beside what the machine can do in the same run.
 //!
 //! `cargo bench -p fedlora-aggregation`: the mean of 100 adapters of 10 MiB against a loop that only reads them, from
-//! memory and from files in the page cache; one `FedSVD` step and one LoRA-FAIR step on one core.
+//! memory and from files in the page cache; one `FedSVD` step, one LoRA-FAIR step and one step of each robust row on one core.
 
 use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
 
@@ -19,6 +19,9 @@ fn main() {
     mean_of_many();
     one_core("fedsvd", 4096, 16, 10);
     one_core("lora-fair", 768, 16, 6);
+    for method in ["coordinate-median", "trimmed-mean", "geometric-median", "krum", "multi-krum"] {
+        one_core(method, 4096, 8, 20);
+    }
 }
 
 /// Shortest of several runs of each work, in seconds: the ones that were disturbed least. They take turns, so that a

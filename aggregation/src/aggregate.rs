@@ -3,21 +3,19 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use fedlora_adapter::{
-    Adapter, AdapterKind, ClientId, Directive, Factors, HeadPolicy, LoraFactors, ModuleName, RoundId, Side, Tensor,
-    TensorSource, UpdateSource,
+    Adapter, AdapterKind, ClientId, Directive, Factors, HeadPolicy, LoraFactors, ModuleName, RoundId, Tensor,
+    UpdateSource,
 };
 use rayon::prelude::*;
 
-use crate::{
-    AggregationError, Contribution, Strategy, cohort::Cohort, mean::weighted_mean, residual, residual::Squares,
-};
+use crate::{AggregationError, Strategy, Updates, cohort::Cohort, residual, residual::Squares};
 
 /// An accepted update and how much it counts.
 #[derive(Clone, Copy)]
 pub struct WeightedUpdate<'a> {
     /// Who sent it.
     pub client: ClientId,
-    /// At least 0; only ratios matter.
+    /// At least 0; only ratios matter. An update of weight 0 takes no part.
     pub weight: f64,
     /// What was sent.
     pub update: &'a dyn UpdateSource,
@@ -36,7 +34,8 @@ pub struct Aggregated {
     /// The next global adapter.
     pub adapter: Adapter,
     /// `‖B·A - dW*‖ / ‖dW*‖` in the Frobenius norm over all modules: how far the new product is from the mean of the
-    /// clients' products. 0 means that averaging lost nothing.
+    /// clients' products, over the updates that the method lets count. 0 means that averaging lost nothing; for a method
+    /// that takes no means, it is how far it stays from the mean.
     ///
     /// Only where it says something: LoRA factors, both of them trained and sent; and only if it costs at most about
     /// 10^9 floating-point operations, which grow with the square of the number of clients. Values below 1e-7 are
@@ -50,8 +49,8 @@ pub struct Aggregated {
 /// order of `updates` does not matter: they are taken by client.
 ///
 /// # Errors
-/// No updates, a client that occurs twice, weights that give no shares, an update that lacks a tensor or has one of
-/// another shape, a file that cannot be read, a result that is not finite.
+/// No updates or fewer than the method needs, a client that occurs twice, weights that give no shares, an update that
+/// lacks a tensor or has one of another shape, a file that cannot be read, a result that is not finite.
 pub fn aggregate(
     strategy: &dyn Strategy,
     round: RoundId,
@@ -59,103 +58,57 @@ pub fn aggregate(
     updates: &[WeightedUpdate<'_>],
 ) -> Result<Aggregated, AggregationError> {
     let cohort = Cohort::new(updates)?;
-    let step = Step { strategy, round, directive: strategy.directive(round), cohort: &cohort };
-    let measured = step.is_residual_defined(previous) && residual::is_affordable(previous.spec(), updates.len());
-    let combined: Vec<_> =
-        previous.modules().par_iter().map(|(name, factors)| step.module(name, factors, measured)).collect();
+    strategy.check_count(cohort.len())?;
+    let updates = Updates::new(previous, strategy.directive(round), cohort);
+    let shares = strategy.shares(&updates)?;
+    let updates = updates.reweighed(&shares);
+    let measured = is_residual_defined(&updates) && residual::is_affordable(previous.spec(), updates.len());
+    let step = Step { strategy, round, updates, measured };
+    let combined: Vec<_> = previous.modules().par_iter().map(|(name, factors)| step.module(name, factors)).collect();
     let mut modules = BTreeMap::new();
     let mut squares = Squares::default();
     for (name, combined) in previous.modules().keys().zip(combined) {
-        let in_module = |source| AggregationError::InModule { module: name.clone(), source: Box::new(source) };
-        let (factors, part) = combined.map_err(in_module)?;
+        let (factors, part) = combined?;
         modules.insert(name.clone(), factors);
         squares = squares + part;
     }
-    let adapter = Adapter::new(Arc::clone(previous.spec()), modules, step.head(previous)?)?;
+    let adapter = Adapter::new(Arc::clone(previous.spec()), modules, step.head()?)?;
     Ok(Aggregated { adapter, residual: measured.then(|| squares.relative()) })
+}
+
+fn is_residual_defined(updates: &Updates<'_>) -> bool {
+    let Directive { train, upload, .. } = updates.directive();
+    updates.previous().spec().kind == AdapterKind::Lora && train == Factors::Both && upload == Factors::Both
 }
 
 /// What stays the same for all tensors of a round.
 struct Step<'a> {
     strategy: &'a dyn Strategy,
     round: RoundId,
-    directive: Directive,
-    cohort: &'a Cohort<'a>,
+    updates: Updates<'a>,
+    measured: bool,
 }
 
-impl Step<'_> {
-    fn is_residual_defined(&self, previous: &Adapter) -> bool {
-        let Directive { train, upload, .. } = self.directive;
-        previous.spec().kind == AdapterKind::Lora && train == Factors::Both && upload == Factors::Both
+impl<'a> Step<'a> {
+    fn module(&self, name: &ModuleName, previous: &'a LoraFactors) -> Result<(LoraFactors, Squares), AggregationError> {
+        let contributions = self.updates.module(name, previous)?;
+        let combined = || {
+            let combined = self.strategy.combine(self.round, previous, &contributions)?;
+            let measured = self.measured.then(|| residual::measure(&contributions, &combined)).transpose()?;
+            Ok((combined, measured.unwrap_or_default()))
+        };
+        combined().map_err(|error: AggregationError| error.in_module(name))
     }
 
-    fn module(
-        &self,
-        name: &ModuleName,
-        previous: &LoraFactors,
-        measured: bool,
-    ) -> Result<(LoraFactors, Squares), AggregationError> {
-        let contributions = self
-            .cohort
-            .iter()
-            .map(|(share, update)| {
-                let a = self.factor(update, name, Side::A, previous)?;
-                let b = self.factor(update, name, Side::B, previous)?;
-                Ok(Contribution { share, a, b })
-            })
-            .collect::<Result<Vec<_>, AggregationError>>()?;
-        let combined = self.strategy.combine(self.round, previous, &contributions)?;
-        let squares = if measured { residual::measure(&contributions, &combined)? } else { Squares::default() };
-        Ok((combined, squares))
-    }
-
-    /// What the client sent, or the previous value of a factor that it was not asked for.
-    fn factor<'b>(
-        &self,
-        update: &WeightedUpdate<'b>,
-        module: &ModuleName,
-        side: Side,
-        previous: &'b LoraFactors,
-    ) -> Result<TensorSource<'b>, AggregationError> {
-        let previous = previous.side(side);
-        if !self.directive.upload.contains(side) {
-            return Ok(TensorSource::Memory(previous.as_ref()));
+    fn head(&self) -> Result<BTreeMap<String, Tensor>, AggregationError> {
+        let previous = self.updates.previous().head();
+        if self.updates.directive().head != HeadPolicy::Shared {
+            return Ok(previous.clone());
         }
-        let client = update.client;
-        let sent = update.update.factor(module, side).ok_or(AggregationError::MissingFactor { client, side })?;
-        same_shape(client, previous, sent)
+        let combined = |(name, previous): (&String, &Tensor)| {
+            let contributions = self.updates.head(name, previous)?;
+            Ok((name.clone(), self.strategy.combine_head(previous, &contributions)?))
+        };
+        previous.iter().map(combined).collect()
     }
-
-    fn head(&self, previous: &Adapter) -> Result<BTreeMap<String, Tensor>, AggregationError> {
-        if self.directive.head != HeadPolicy::Shared {
-            return Ok(previous.head().clone());
-        }
-        previous.head().iter().map(|(name, tensor)| Ok((name.clone(), self.extra(name, tensor)?))).collect()
-    }
-
-    fn extra(&self, name: &str, previous: &Tensor) -> Result<Tensor, AggregationError> {
-        let sources = self
-            .cohort
-            .iter()
-            .map(|(share, update)| {
-                let client = update.client;
-                let missing = || AggregationError::MissingExtra { client, name: name.to_owned() };
-                let sent = update.update.extra(name).ok_or_else(missing)?;
-                Ok((share, same_shape(client, previous, sent)?))
-            })
-            .collect::<Result<Vec<_>, AggregationError>>()?;
-        Ok(Tensor::new(previous.shape().to_vec(), weighted_mean(&sources)?)?)
-    }
-}
-
-fn same_shape<'a>(
-    client: ClientId,
-    expected: &Tensor,
-    sent: TensorSource<'a>,
-) -> Result<TensorSource<'a>, AggregationError> {
-    if sent.shape() == expected.shape() {
-        return Ok(sent);
-    }
-    let (expected, found) = (expected.shape().to_vec(), sent.shape().to_vec());
-    Err(AggregationError::WrongShape { client, expected, found })
 }

@@ -32,7 +32,7 @@ impl Weighting {
 pub(crate) struct Cohort<'a>(Vec<(f64, &'a WeightedUpdate<'a>)>);
 
 impl<'a> Cohort<'a> {
-    /// Sorts by client and divides by the sum of the weights.
+    /// Sorts by client, divides by the sum of the weights and leaves out what weighs nothing.
     ///
     /// Order matters: floating-point sums depend on it, and updates arrive in any order.
     pub(crate) fn new(updates: &'a [WeightedUpdate<'a>]) -> Result<Self, AggregationError> {
@@ -49,7 +49,19 @@ impl<'a> Cohort<'a> {
         if !(sum.is_finite() && sum > 0.0) {
             return Err(AggregationError::BadWeightSum { sum });
         }
-        Ok(Self(sorted.into_iter().map(|update| (update.weight / sum, update)).collect()))
+        let shares: Vec<f64> = sorted.iter().map(|update| update.weight / sum).collect();
+        Ok(Self(sorted.into_iter().map(|update| (0.0, update)).collect()).reweighed(&shares))
+    }
+
+    /// The updates whose new share is above 0; one share for each, in client order.
+    pub(crate) fn reweighed(self, shares: &[f64]) -> Self {
+        let reweighed = shares.iter().zip(self.0).map(|(&share, (_, update))| (share, update));
+        Self(reweighed.filter(|(share, _)| *share > 0.0).collect())
+    }
+
+    /// Number of updates.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Shares and updates, in client order.

@@ -55,6 +55,30 @@ pub enum AggregationError {
         /// Shape of the client's tensor.
         found: Vec<usize>,
     },
+    /// A method that trusts no single client needs more of them.
+    #[error("method {method} needs at least {needed} updates, there are {found}")]
+    TooFewUpdates {
+        /// The method's name.
+        method: &'static str,
+        /// Updates that count.
+        found: usize,
+        /// Updates needed.
+        needed: usize,
+    },
+    /// Too few updates for the number of them that may be malicious.
+    #[error(
+        "method {method} needs at least {needed} updates if {malicious} of them may be malicious, there are {found}"
+    )]
+    TooFewForMalicious {
+        /// The method's name.
+        method: &'static str,
+        /// Updates that count.
+        found: usize,
+        /// Updates that may be malicious.
+        malicious: usize,
+        /// Updates needed.
+        needed: usize,
+    },
     /// A problem in one module.
     #[error("module {module}")]
     InModule {
@@ -143,6 +167,13 @@ pub enum AggregationError {
     /// A tensor that cannot be read, or a result that is no valid adapter.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
+}
+
+impl AggregationError {
+    /// The same, with the module in which it was found.
+    pub(crate) fn in_module(self, module: &ModuleName) -> Self {
+        Self::InModule { module: module.clone(), source: Box::new(self) }
+    }
 }
 
 fn hint(nearest: Option<&str>) -> String {

@@ -53,8 +53,8 @@ pub fn initial(
     let (spec, mut modules, head) = adapter.into_parts();
     for (name, factors) in &mut modules {
         let rng = seed.named(Purpose::Init, &names::factor(spec.kind, name, Side::A));
-        let in_module = |source| AggregationError::InModule { module: name.clone(), source: Box::new(source) };
-        factors.a = first_a(&spec, &spec.modules[name], init, rng, || frozen_weight(name)).map_err(in_module)?;
+        factors.a = first_a(&spec, &spec.modules[name], init, rng, || frozen_weight(name))
+            .map_err(|error| error.in_module(name))?;
     }
     Ok(Adapter::new(spec, modules, head)?)
 }

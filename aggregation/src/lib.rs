@@ -11,14 +11,18 @@
 
 mod aggregate;
 mod cohort;
+mod distance;
 mod error;
 mod init;
 mod low_rank;
 mod mean;
 mod methods;
+mod order;
 mod parameters;
 mod residual;
 mod strategy;
+mod updates;
+mod votes;
 
 pub use aggregate::{Aggregated, WeightedUpdate, aggregate};
 pub use cohort::Weighting;
@@ -26,3 +30,4 @@ pub use error::AggregationError;
 pub use init::{Init, initial};
 pub use methods::{METHODS, Method};
 pub use strategy::{Contribution, Strategy};
+pub use updates::Updates;

@@ -1,11 +1,19 @@
 //! The registry: one row per method. A new method is one new file and one new row; nothing else changes.
+//!
+//! Most rows trust the clients and weigh them by what they say. The last ones trust a majority only: one vote per client,
+//! five votes at least, and a result that no minority can move far from the honest clients, whatever it sends. None of
+//! them sees through a lie that stays within the spread of the honest updates; it is then one opinion among many.
 
+mod coordinate_median;
 mod fedavg;
 mod fedsa_lora;
 mod fedsvd;
 mod ffa_lora;
+mod geometric_median;
+mod krum;
 mod local_only;
 mod lora_fair;
+mod trimmed_mean;
 
 use std::fmt;
 
@@ -13,7 +21,7 @@ use fedlora_adapter::AdapterKind;
 
 use crate::{AggregationError, Init, Strategy, parameters};
 
-/// Every method, references first.
+/// Every method: references first, those that withstand malicious clients last.
 pub const METHODS: &[Method] = &[
     local_only::METHOD,
     fedavg::METHOD,
@@ -24,6 +32,11 @@ pub const METHODS: &[Method] = &[
     fedsa_lora::VERA,
     lora_fair::METHOD,
     fedsvd::METHOD,
+    coordinate_median::METHOD,
+    trimmed_mean::METHOD,
+    geometric_median::METHOD,
+    krum::METHOD,
+    krum::MULTI,
 ];
 
 const LORA: &[AdapterKind] = &[AdapterKind::Lora];

@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
-use fedlora_adapter::{Directive, LoraFactors, RoundId, Side, TensorSource};
+use fedlora_adapter::{Directive, LoraFactors, RoundId, Side, Tensor, TensorSource};
 
-use crate::AggregationError;
+use crate::{AggregationError, Updates, mean::weighted_mean};
 
 /// One client's part in a module of the new global adapter.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +33,25 @@ pub trait Strategy: Debug + Send + Sync {
     /// What clients train, send and take in this round.
     fn directive(&self, round: RoundId) -> Directive;
 
+    /// Whether it can work with this many updates. Asked before a round is aggregated, and by configurations that know
+    /// how many clients a round has.
+    ///
+    /// # Errors
+    /// Too few, with the number that is needed.
+    fn check_count(&self, _updates: usize) -> Result<(), AggregationError> {
+        Ok(())
+    }
+
+    /// How much each update counts, judged by the whole of it; by default as much as it weighs.
+    ///
+    /// One share per update, in client order; they sum to one. An update of share 0 is left out of everything below.
+    ///
+    /// # Errors
+    /// An update that cannot be read, or that lacks something.
+    fn shares(&self, updates: &Updates<'_>) -> Result<Vec<f64>, AggregationError> {
+        Ok(updates.shares())
+    }
+
     /// One module of the new global adapter, from the same module of every accepted update.
     ///
     /// `contributions` is not empty, sorted by client, and every factor has the shape of its counterpart in
@@ -46,4 +65,18 @@ pub trait Strategy: Debug + Send + Sync {
         previous: &LoraFactors,
         contributions: &[Contribution<'_>],
     ) -> Result<LoraFactors, AggregationError>;
+
+    /// One tensor of a shared head, from the shares and the same tensor of every update; by default their mean.
+    ///
+    /// As for [`Strategy::combine`]: not empty, sorted by client, all of the shape of `previous`, and so is the result.
+    ///
+    /// # Errors
+    /// A tensor that cannot be read.
+    fn combine_head(
+        &self,
+        previous: &Tensor,
+        contributions: &[(f64, TensorSource<'_>)],
+    ) -> Result<Tensor, AggregationError> {
+        Ok(Tensor::new(previous.shape().to_vec(), weighted_mean(contributions)?)?)
+    }
 }

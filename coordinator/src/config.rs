@@ -201,7 +201,9 @@ impl RunConfig {
         not_negative("proximal-mu", self.proximal_mu)?;
         not_negative("over-sample", self.over_sample)?;
         self.adapter_kind()?;
-        self.strategy()?;
+        let strategy = self.strategy()?;
+        // Where this key leaves the number open, whoever knows the clients checks it.
+        self.clients_per_round.map_or(Ok(()), |clients| strategy.check_count(clients))?;
         self.local().map(|_| ())
     }
 
@@ -235,13 +237,14 @@ impl RunConfig {
     /// What a run of `clients` clients needs to know of its rounds.
     ///
     /// # Errors
-    /// More clients wanted than there are, or settings under which no round can succeed.
+    /// More clients wanted than there are, fewer than the method needs, or settings under which no round can succeed.
     pub fn settings(&self, clients: usize) -> Result<RunSettings, ConfigError> {
         if self.min_available_clients > clients {
             let reason = format!("is {}, but there are {clients} clients", self.min_available_clients);
             return Err(ConfigError::invalid("min-available-clients", reason));
         }
         let wanted = self.cohort(clients);
+        self.strategy()?.check_count(wanted)?;
         let invited = (wanted as f64 * (1.0 + self.over_sample)).ceil() as usize;
         let settings = RunSettings {
             num_rounds: self.num_rounds,

@@ -102,6 +102,27 @@ fn lora_fair_matches_dense_descent_on_the_cosine() {
 }
 
 #[test]
+fn order_statistics_match() {
+    for file in ["coordinate-median.json", "trimmed-mean.json", "trimmed-mean-0.3.json"] {
+        check(file, STORED);
+    }
+}
+
+#[test]
+fn the_geometric_median_matches_as_many_steps_and_converges_to_the_fixed_point() {
+    for file in ["geometric-median.json", "geometric-median-converged.json"] {
+        check(file, STORED);
+    }
+}
+
+#[test]
+fn krum_chooses_by_the_distances_of_dense_products() {
+    for file in ["krum.json", "multi-krum.json", "multi-krum-3.json"] {
+        check(file, STORED);
+    }
+}
+
+#[test]
 fn pissa_matches_the_dense_svd() {
     let case = read("pissa.json");
     let weight = tensor(&case["weight"]);

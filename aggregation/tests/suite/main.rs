@@ -1,5 +1,6 @@
 //! What every method must do, what each must do by its paper, and vectors computed by dense formulas elsewhere.
 
+mod attacks;
 mod conformance;
 mod fedsvd;
 mod golden;
@@ -7,4 +8,5 @@ mod init;
 mod linear;
 mod lora_fair;
 mod registry;
+mod robust;
 mod support;

@@ -44,6 +44,12 @@ fn parameters_outside_of_their_range_are_refused() {
         ("fedsvd", "period = -1"),
         ("fedsvd", "split = 2"),
         ("fedavg", "head = \"averaged\""),
+        ("trimmed-mean", "beta = 0.5"),
+        ("trimmed-mean", "beta = -0.1"),
+        ("trimmed-mean", "beta = nan"),
+        ("geometric-median", "iterations = 0"),
+        ("krum", "num-malicious-nodes = -1"),
+        ("multi-krum", "num-nodes-to-select = 1.5"),
     ] {
         let table = text.parse().expect("TOML");
         let result = Method::find(name).and_then(|method| method.build(&table));
@@ -62,6 +68,14 @@ fn methods_say_which_adapters_they_can_serve() {
     find("fedsa-vera").check(AdapterKind::Lora).expect_err("its point is VeRA");
     assert_eq!(find("fedsa-rslora").use_rslora, Some(true));
     assert_eq!(find("ffa-orthonormal").init, Some(Init::Orthonormal));
+}
+
+#[test]
+fn krum_selects_one_and_only_multi_krum_can_be_told_how_many() {
+    let table = "num-nodes-to-select = 2".parse().expect("TOML");
+    let build = |name| Method::find(name).and_then(|method| method.build(&table));
+    build("multi-krum").expect("its parameter");
+    assert!(matches!(build("krum"), Err(AggregationError::UnknownParameter { .. })));
 }
 
 #[test]

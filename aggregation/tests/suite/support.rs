@@ -146,7 +146,17 @@ pub(crate) fn assert_close(found: &[Dense], expected: &[Dense], tolerance: f64) 
 
 /// `‖found - expected‖ / ‖expected‖` over all modules.
 pub(crate) fn distance(found: &[Dense], expected: &[Dense]) -> f64 {
-    let square = |matrices: Vec<Dense>| matrices.iter().map(Dense::norm_squared).sum::<f64>();
-    let differences = found.iter().zip(expected).map(|(found, expected)| found - expected).collect();
-    (square(differences) / square(expected.to_vec())).sqrt()
+    apart(found, expected) / expected.iter().map(Dense::norm_squared).sum::<f64>().sqrt()
+}
+
+/// `‖first - second‖` over all modules.
+pub(crate) fn apart(first: &[Dense], second: &[Dense]) -> f64 {
+    first.iter().zip(second).map(|(first, second)| (first - second).norm_squared()).sum::<f64>().sqrt()
+}
+
+/// Root mean square distance of the products of clients of equal weight from their mean.
+pub(crate) fn spread(clients: &[(f64, Adapter)]) -> f64 {
+    let mean = mean_products(clients);
+    let squares = clients.iter().map(|(_, one)| apart(&products(one), &mean).powi(2)).sum::<f64>();
+    (squares / clients.len() as f64).sqrt()
 }

@@ -2,7 +2,9 @@
 
 Written for numpy 2.4.6; run `python generate.py` in this folder. Nothing here is shared with the Rust code: products
 are formed densely, FedSVD is a dense SVD, the ridge is a stacked least-squares problem, the cosine is minimised by
-long gradient descent on dense matrices, PiSSA is a dense SVD. All widths differ from each other and from the rank.
+long gradient descent on dense matrices, PiSSA is a dense SVD; medians are numpy's, the geometric median is the fixed
+point of the unsmoothed iteration from the mean, Krum's distances are those of dense products. All widths differ from
+each other and from the rank.
 """
 
 import json
@@ -39,6 +41,54 @@ def inputs():
         for weight in WEIGHTS
     ]
     return previous, clients
+
+
+def robust_inputs():
+    """Seven clients, of which two have gone far away, in different ways."""
+    rng = np.random.default_rng(20180305)
+    previous = {"a": f32(rng.normal(size=(RANK, D_IN))), "b": f32(rng.normal(size=(D_OUT, RANK)))}
+    clients = [
+        {
+            "weight": weight,
+            "a": f32(previous["a"] + 0.3 * rng.normal(size=(RANK, D_IN))),
+            "b": f32(previous["b"] + 0.2 * rng.normal(size=(D_OUT, RANK))),
+        }
+        for weight in [3.0, 1.0, 2.0, 50.0, 1.0, 4.0, 2.0]
+    ]
+    clients[1]["b"] = f32(-30 * clients[1]["b"])
+    clients[3] = {"weight": 50.0, "a": f32(clients[3]["a"] / 9), "b": f32(clients[3]["b"] * 9)}
+    return previous, clients
+
+
+def coordinate_median(clients, key):
+    return np.median([c[key] for c in clients], axis=0)
+
+
+def trimmed_mean(clients, key, trimmed):
+    ordered = np.sort([c[key] for c in clients], axis=0)
+    return np.mean(ordered[trimmed : len(clients) - trimmed], axis=0)
+
+
+def weiszfeld(clients, key, start, steps):
+    points, point = np.array([c[key] for c in clients]), start
+    for _ in range(steps):
+        inverse = 1 / np.linalg.norm(points - point, axis=(1, 2))
+        point = np.tensordot(inverse / inverse.sum(), points, axes=1)
+    return point
+
+
+def krum(clients, malicious, selected, scale, with_loss):
+    """The clients with the lowest scores, lowest first."""
+
+    def distance(x, y):
+        products = np.sum((x["b"] @ x["a"] - y["b"] @ y["a"]) ** 2)
+        loss = np.sum(((x["b"] - y["b"]) @ (x["a"] - y["a"])) ** 2)
+        return scale**2 * (products + loss if with_loss else products)
+
+    neighbours = len(clients) - malicious - 2
+    distances = [[distance(x, y) for j, y in enumerate(clients) if j != i] for i, x in enumerate(clients)]
+    scores = [sum(sorted(row)[:neighbours]) for row in distances]
+    return np.argsort(scores, kind="stable")[:selected]
 
 
 def means(clients):
@@ -90,6 +140,38 @@ def write(name, method, parameters, previous, clients, a, b, residual=None):
     (FOLDER / f"{name}.json").write_text(json.dumps(case, indent=1) + "\n")
 
 
+def robust():
+    previous, clients = robust_inputs()
+
+    def write_both(name, method, parameters, of):
+        write(name, method, parameters, previous, clients, of("a"), of("b"))
+
+    write_both("coordinate-median", "coordinate-median", "", lambda key: coordinate_median(clients, key))
+    write_both("trimmed-mean", "trimmed-mean", "", lambda key: trimmed_mean(clients, key, 1))
+    write_both("trimmed-mean-0.3", "trimmed-mean", "beta = 0.3", lambda key: trimmed_mean(clients, key, 2))
+    write_both(
+        "geometric-median",
+        "geometric-median",
+        "",
+        lambda key: weiszfeld(clients, key, coordinate_median(clients, key), 4),
+    )
+    write_both(
+        "geometric-median-converged",
+        "geometric-median",
+        "iterations = 500",
+        lambda key: weiszfeld(clients, key, np.mean([c[key] for c in clients], axis=0), 10_000),
+    )
+    # The scale is alpha / r, with an alpha of 1.
+    for name, parameters, arguments in [
+        ("krum", "num-malicious-nodes = 2", (2, 1, 1 / RANK, False)),
+        ("multi-krum", "num-malicious-nodes = 2", (2, 5, 1 / RANK, True)),
+        ("multi-krum-3", "num-malicious-nodes = 2\nnum-nodes-to-select = 3", (2, 3, 1 / RANK, True)),
+    ]:
+        chosen = krum(clients, *arguments)
+        method = name.removesuffix("-3")
+        write_both(name, method, parameters, lambda key: np.mean([clients[k][key] for k in chosen], axis=0))
+
+
 def main():
     previous, clients = inputs()
     mean_a, mean_b, ideal = means(clients)
@@ -105,6 +187,7 @@ def main():
     b = cosine(mean_a, mean_b, ideal, 0.01)
     parameters = 'mode = "cosine"\nlambda = 0.01'
     write("lora-fair-cosine", "lora-fair", parameters, *common, mean_a, b, relative(b @ mean_a, ideal))
+    robust()
     weight = f32(np.random.default_rng(7).normal(size=(9, 6)))
     _, s, vt = np.linalg.svd(weight)
     a, _ = fix_signs(vt[:2])

@@ -124,6 +124,8 @@ pub fn explain(error: &toml::de::Error, others: &[&str]) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use fedlora_aggregation::AggregationError;
+
     use super::*;
 
     fn table(text: &str) -> toml::Table {
@@ -159,5 +161,23 @@ mod tests {
         let mut written = config.to_table().expect("writable");
         assert_eq!(RunConfig::take(&mut written).expect("valid"), config);
         assert!(written.is_empty());
+    }
+
+    #[test]
+    fn rounds_of_fewer_clients_than_the_method_needs_are_refused() {
+        let run = |keys: &str| {
+            let text = format!(
+                "{keys}\nnum-rounds = 2\nlearning-rate = 0.1\n[method]\nname = 'krum'\nnum-malicious-nodes = 2\n"
+            );
+            RunConfig::take(&mut table(&text))
+        };
+        let error = run("clients-per-round = 6").expect_err("seven are needed");
+        assert!(matches!(error, ConfigError::Method(AggregationError::TooFewForMalicious { found: 6, needed: 7, .. })));
+        run("clients-per-round = 7").expect("enough");
+        // Without that key the number of clients decides.
+        let open = run("fraction-train = 0.5").expect("may be enough");
+        let error = open.settings(13).expect_err("half of 13 are six");
+        assert!(matches!(error, ConfigError::Method(AggregationError::TooFewForMalicious { found: 6, needed: 7, .. })));
+        open.settings(14).expect("half of 14 are seven");
     }
 }
