@@ -62,6 +62,8 @@ pub struct Method {
     pub init: Option<Init>,
     /// Whether comparisons include it as a row to be measured against.
     pub is_reference: bool,
+    /// Whether it trusts a majority of the clients only; it then needs more of them.
+    pub is_robust: bool,
     build: fn(&toml::Table) -> Result<Box<dyn Strategy>, AggregationError>,
 }
 

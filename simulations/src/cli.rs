@@ -29,7 +29,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Compare all methods on handwritten digits seen by six clients; needs no file and no download
+    /// Compare methods on handwritten digits seen by six clients; needs no file and no download
     Quickstart(QuickstartArgs),
     /// Run one configuration
     Run(RunArgs),
@@ -134,7 +134,8 @@ pub(crate) struct RunArgs {
 pub(crate) struct CompareArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Methods beside the reference rows, separated by commas, or `all`
+    /// Methods beside the reference rows, separated by commas; `all` for those that trust their clients, `robust` for
+    /// those that do not
     #[arg(long, value_delimiter = ',', default_value = "all")]
     pub(crate) methods: Vec<String>,
     /// Seeds, separated by commas [default: the configuration's]

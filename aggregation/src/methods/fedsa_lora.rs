@@ -21,6 +21,7 @@ pub(super) const METHOD: Method = Method {
     use_rslora: None,
     init: None,
     is_reference: false,
+    is_robust: false,
     build: |table| Ok(Box::new(parameters::parse::<FedSaLora>("fedsa-lora", table)?)),
 };
 

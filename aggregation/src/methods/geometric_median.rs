@@ -41,6 +41,7 @@ pub(super) const METHOD: Method = Method {
     use_rslora: None,
     init: None,
     is_reference: false,
+    is_robust: true,
     build,
 };
 

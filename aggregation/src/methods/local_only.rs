@@ -16,6 +16,7 @@ pub(super) const METHOD: Method = Method {
     use_rslora: None,
     init: None,
     is_reference: true,
+    is_robust: false,
     build: |table| Ok(Box::new(parameters::parse::<LocalOnly>("local-only", table)?)),
 };
 

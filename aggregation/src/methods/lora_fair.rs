@@ -32,6 +32,7 @@ pub(super) const METHOD: Method = Method {
     use_rslora: None,
     init: None,
     is_reference: false,
+    is_robust: false,
     build,
 };
 

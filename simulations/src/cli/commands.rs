@@ -112,12 +112,18 @@ fn run_one(args: &RunArgs) -> Result<Answer, SimulationError> {
 
 fn compare(args: &CompareArgs) -> Result<Answer, SimulationError> {
     let config = load(&args.config)?;
-    let names: Vec<String> = if args.methods == ["all"] {
-        METHODS.iter().map(|method| method.name.to_owned()).collect()
-    } else {
-        args.methods.clone()
-    };
+    let names: Vec<String> = args.methods.iter().flat_map(|name| group(name)).collect();
     play(&study::methods(&config, &names)?, &config, &args.seeds, &args.out)
+}
+
+/// The methods that one word of `--methods` stands for.
+fn group(word: &str) -> Vec<String> {
+    let chosen = |robust: bool| METHODS.iter().filter(move |method| method.is_robust == robust);
+    match word {
+        "all" => chosen(false).map(|method| method.name.to_owned()).collect(),
+        "robust" => chosen(true).map(|method| method.name.to_owned()).collect(),
+        name => vec![name.to_owned()],
+    }
 }
 
 fn sweep(args: &SweepArgs) -> Result<Answer, SimulationError> {
@@ -183,6 +189,7 @@ fn methods() -> Answer {
             "title": method.title,
             "arxiv": method.arxiv,
             "reference": method.is_reference,
+            "robust": method.is_robust,
         })
     };
     Answer::new(text, json!({ "methods": METHODS.iter().map(row).collect::<Vec<_>>() }))
@@ -192,8 +199,7 @@ fn quickstart(args: &QuickstartArgs) -> Result<Answer, SimulationError> {
     let config = builtin::quickstart()?;
     let directory = args.out.clone().unwrap_or_else(|| free_directory(Path::new("runs/quickstart")));
     let out = OutArgs { out: Some(directory), resume: args.resume, device: DeviceArg::Auto };
-    let names: Vec<String> = METHODS.iter().map(|method| method.name.to_owned()).collect();
-    let mut answer = play(&study::methods(&config, &names)?, &config, &args.seeds, &out)?;
+    let mut answer = play(&study::methods(&config, &group("all"))?, &config, &args.seeds, &out)?;
     if answer.exit_code == 0 {
         answer.text += NEXT;
     }
