@@ -84,24 +84,19 @@ impl Module {
         Ok(Self { a_t, b_t, a_gram, b_gram })
     }
 
-    /// Without the scale.
+    /// Without the scale; of updates that are the same it may be a rounding below 0.
     fn squared_distance(&self, other: &Self, measure: Measure) -> f64 {
         let a = self.a_t.tr_mul(&other.a_t);
         let b = &self.b_t * other.b_t.transpose();
         let norms = low_rank::inner(&self.b_gram, &self.a_gram) + low_rank::inner(&other.b_gram, &other.a_gram);
-        let products = not_negative(norms - 2.0 * low_rank::inner(&b, &a));
+        let products = norms - 2.0 * low_rank::inner(&b, &a);
         if measure == Measure::Products {
             return products;
         }
         let a_gram = &self.a_gram + &other.a_gram - &a - a.transpose();
         let b_gram = &self.b_gram + &other.b_gram - &b - b.transpose();
-        products + not_negative(low_rank::inner(&b_gram, &a_gram))
+        products + low_rank::inner(&b_gram, &a_gram)
     }
-}
-
-/// Squares that rounding made negative are 0; unlike `max`, what is not a number stays that.
-fn not_negative(square: f64) -> f64 {
-    if square < 0.0 { 0.0 } else { square }
 }
 
 #[cfg(test)]
@@ -131,7 +126,7 @@ mod tests {
     #[test]
     fn what_is_no_number_is_no_neighbour() {
         let mut sums = Matrix::zeros(3, 3);
-        add(&mut sums, &[1.0, f64::NAN, 3.0], |first, second| not_negative((first - second) * (first - second)));
+        add(&mut sums, &[1.0, f64::NAN, 3.0], |first, second| (first - second) * (first - second));
         assert_eq!((sums[(0, 1)], sums[(2, 1)]), (f64::INFINITY, f64::INFINITY));
         assert_eq!((sums[(0, 2)].to_bits(), sums[(2, 0)].to_bits()), (4.0_f64.to_bits(), 4.0_f64.to_bits()));
     }

@@ -68,3 +68,27 @@ fn the_geometric_median_does_not_depend_on_the_unit() {
         assert_eq!(step("geometric-median", "", &scaled(&previous), &clients).adapter, scaled(&plain));
     }
 }
+
+#[test]
+fn a_client_in_the_midst_of_the_others_is_the_geometric_median() {
+    let centre = random(&awkward(AdapterKind::Lora), 48);
+    let moved = |distance: f32, degrees: f32| {
+        let (spec, mut modules, head) = centre.clone().into_parts();
+        for values in modules.values_mut().flat_map(|one| [one.a.values_mut(), one.b.values_mut()]) {
+            values[0] += distance * degrees.to_radians().cos();
+            values[1] += distance * degrees.to_radians().sin();
+        }
+        (1.0, Adapter::new(spec, modules, head).expect("shapes as before"))
+    };
+    // Three directions cancel, and the other two pull with a strength of 0.68: less than the one client resists.
+    let around = [(1.0, 0.0), (2.0, 120.0), (3.0, 240.0), (1.0, 60.0), (2.0, 200.0)];
+    let clients: Vec<_> =
+        [(1.0, centre.clone())].into_iter().chain(around.map(|(distance, degrees)| moved(distance, degrees))).collect();
+    let result = step("geometric-median", "iterations = 500", &centre, &clients).adapter;
+    for side in [Side::A, Side::B] {
+        for (found, centre) in factors(&result, side).iter().zip(factors(&centre, side)) {
+            // Smoothing lets it be pulled by a millionth of the median distance, which is below 3; then it is rounded.
+            assert!((found - &centre).norm() < 3e-6 + F32 * centre.norm());
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Krum and Multi-Krum: who is chosen, and how far that can be from the honest.
 
-use fedlora_adapter::{Adapter, AdapterKind, LoraFactors, Tensor};
+use std::sync::Arc;
+
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, LoraFactors, Tensor};
 use proptest::prelude::*;
 
 use super::{Meeting, any_size, honest_and_all};
@@ -88,6 +90,26 @@ fn krum_chooses_by_the_head_too() {
     let frozen = "num-malicious-nodes = 2\nhead = \"frozen\"";
     let of = |clients: &[_]| step("krum", frozen, &previous, clients).adapter;
     assert_eq!(of(&poisoned), of(&honest));
+}
+
+#[test]
+fn krum_weighs_products_against_heads_by_the_scale() {
+    let chosen = |alpha: f64| {
+        let previous = random(&Arc::new(AdapterSpec { alpha, ..(*awkward(AdapterKind::Lora)).clone() }), 52);
+        let client = |product: f32, shift: f32| {
+            let (spec, mut modules, mut head) = previous.clone().into_parts();
+            for factors in modules.values_mut() {
+                factors.b.values_mut().iter_mut().for_each(|value| *value *= 1.0 + product);
+            }
+            head.values_mut().flat_map(Tensor::values_mut).for_each(|value| *value += shift);
+            (1.0, Adapter::new(spec, modules, head).expect("shapes as before"))
+        };
+        // By their products the second is in the midst of the others, by their heads the fourth.
+        let clients = [(0.0, 9.0), (0.1, 5.0), (0.2, 0.2), (5.0, 0.1), (9.0, 0.0)].map(|(b, head)| client(b, head));
+        let result = step("krum", "", &previous, &clients).adapter;
+        clients.iter().position(|(_, one)| *one == result)
+    };
+    assert_eq!((chosen(1e3), chosen(1e-3)), (Some(1), Some(3)));
 }
 
 #[test]
