@@ -252,7 +252,7 @@ impl RunConfig {
             clients_per_round: invited.min(clients),
             min_available_clients: self.min_available_clients,
             participation: Participation {
-                min_results: self.min_results,
+                min_results: self.results_needed()?,
                 target_results: wanted,
                 grace_ms: self.grace_ms,
                 deadline_ms: if self.round_deadline_ms == 0 { u64::MAX } else { self.round_deadline_ms },
@@ -260,6 +260,18 @@ impl RunConfig {
         };
         settings.validate()?;
         Ok(settings)
+    }
+
+    /// `min-results`, or as many as the method needs where that is more: a round with fewer must not reach it.
+    ///
+    /// # Errors
+    /// A method that cannot be built.
+    pub(crate) fn results_needed(&self) -> Result<usize, ConfigError> {
+        /// No round has so many clients.
+        const MOST: usize = 1 << 20;
+        let strategy = self.strategy()?;
+        let enough = |results: &usize| strategy.check_count(*results).is_ok();
+        Ok((self.min_results..MOST).find(enough).unwrap_or(self.min_results))
     }
 
     /// The adapter's specification over the modules and the head of a base model.

@@ -28,7 +28,7 @@ pub(crate) fn settings(config: &RunConfig) -> Result<RunSettings, EngineError> {
         clients_per_round: invited,
         min_available_clients: config.min_available_clients,
         participation: Participation {
-            min_results: config.min_results,
+            min_results: config.results_needed()?,
             target_results: wanted,
             grace_ms: config.grace_ms,
             deadline_ms: if config.round_deadline_ms == 0 { u64::MAX } else { config.round_deadline_ms },
@@ -88,6 +88,17 @@ mod tests {
         assert_eq!(invited("clients-per-round = 4"), (4, 4));
         assert_eq!(invited("clients-per-round = 4\nover-sample = 0.3"), (4, 6));
         assert_eq!(invited("fraction-train = 0.5\nmin-available-clients = 6"), (3, 3));
+    }
+
+    #[test]
+    fn a_round_waits_for_as_many_results_as_its_method_needs() {
+        let needed = |method: &str| {
+            let text = format!("num-rounds = 1\nlearning-rate = 0.1\nmin-results = 2\n[method]\n{method}\n");
+            settings(&from_toml(&text).expect("valid")).expect("usable").participation.min_results
+        };
+        assert_eq!(needed("name = 'fedavg'"), 2);
+        assert_eq!(needed("name = 'coordinate-median'"), 5);
+        assert_eq!(needed("name = 'krum'\nnum-malicious-nodes = 3"), 9);
     }
 
     #[test]

@@ -180,7 +180,7 @@ fn methods() -> Answer {
     let mut text = String::new();
     for method in METHODS {
         let paper = if method.arxiv.is_empty() { String::new() } else { format!(" (arXiv {})", method.arxiv) };
-        let _ = writeln!(text, "{:<16} {}\n{:<16} {}{paper}", method.name, method.summary, "", method.title);
+        let _ = writeln!(text, "{:<18} {}\n{:<18} {}{paper}", method.name, method.summary, "", method.title);
     }
     let row = |method: &Method| {
         json!({
