@@ -7,6 +7,7 @@ mod handle;
 mod media;
 mod model;
 mod permutations;
+mod poisoned;
 mod recovery;
 mod runs;
 mod sessions;
