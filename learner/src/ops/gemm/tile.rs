@@ -128,8 +128,8 @@ fn tile<S: Simd, const ROWS: usize, const WIDE: usize>(
     // Whole lines have a length that the compiler knows; the last one is filled up on the left only.
     let (whole, rest) = right.as_chunks::<LINE>();
     for (left, right) in left.iter().zip(whole) {
-        for step in 0..LINE {
-            add::<S, ROWS, WIDE>(simd, left, step, &right[step], &mut sums);
+        for (step, right) in right.iter().enumerate() {
+            add::<S, ROWS, WIDE>(simd, left, step, right, &mut sums);
         }
     }
     if let Some(left) = left.get(whole.len()) {
