@@ -195,7 +195,8 @@ impl Live {
     /// Records the state after all events so far.
     pub(crate) fn snapshot(&mut self, records: &mut Records) -> Result<(), StoreError> {
         self.snapshot_event = records.last_event();
-        records.put_snapshot(self.id, &Snapshot { event: self.snapshot_event, run: self.run.clone() })
+        let (run, declined) = (self.run.clone(), self.declined.clone());
+        records.put_snapshot(self.id, &Snapshot { event: self.snapshot_event, run, declined })
     }
 
     /// The open or last round; 0 before the first.
