@@ -181,6 +181,10 @@ impl<R: Rounds> Desk<R> {
                     spool::remove(&path);
                     Ok(Some(rejection))
                 }
+                Err(CheckError::Damaged) => {
+                    spool::remove(&path);
+                    Err(CallError::SpoolDamaged)
+                }
                 Err(CheckError::Io(error)) => Err(error.into()),
             }
         });

@@ -1,5 +1,5 @@
 //! The file that an upload grows in. It survives a broken call and a restart; what is in it is hashed again before more
-//! is added, so that nothing but the bytes themselves is trusted.
+//! is added, so that nothing but the bytes themselves is trusted. After a loss of power they may be others than came in.
 
 use std::{
     fs::{self, File},
@@ -29,6 +29,8 @@ pub(super) struct Spool {
     committed: u64,
     synced: u64,
     size: u64,
+    /// There are bytes of an earlier call in it.
+    is_resumed: bool,
     layout: UpdateLayout,
     head: Head,
 }
@@ -67,7 +69,7 @@ impl Spool {
         }
         let committed = if found > size { 0 } else { found };
         let (hasher, head) = (blake3::Hasher::new(), Head::Partial(Vec::new()));
-        Ok(Self { path, file, hasher, committed, synced: 0, size, layout, head })
+        Ok(Self { path, file, hasher, committed, synced: 0, size, is_resumed: false, layout, head })
     }
 
     /// Bytes that are there.
@@ -82,6 +84,7 @@ impl Spool {
 
     /// Keeps the first `offset` bytes and forgets the rest.
     pub(super) fn begin(&mut self, offset: u64) -> Result<(), CheckError> {
+        self.is_resumed = offset > 0;
         if offset < self.committed {
             self.file.set_len(offset)?;
         }
@@ -122,13 +125,13 @@ impl Spool {
             return Ok(());
         }
         let detail = format!("the file's digest is {}, {} was announced", found.to_hex(), expected.to_hex());
-        Err(CheckError::Rejected(Rejection::new(ReasonCode::DigestMismatch, detail)))
+        Err(blame(self.is_resumed, Rejection::new(ReasonCode::DigestMismatch, detail)))
     }
 
     /// Collects the header and checks it as soon as it is whole.
     fn look(&mut self, piece: &[u8]) -> Result<(), CheckError> {
         let Head::Partial(head) = &mut self.head else { return Ok(()) };
-        let rejected = |error| CheckError::Rejected(Rejection::from(&error));
+        let rejected = |error| blame(self.is_resumed, Rejection::from(&error));
         // First the length, then as many bytes as it says.
         let rest = take(head, piece, size_of::<u64>());
         let Some(first) = head.first_chunk::<8>() else { return Ok(()) };
@@ -140,6 +143,12 @@ impl Spool {
         }
         Ok(())
     }
+}
+
+/// Whose fault it is. The disk may have lost, with its power, what an earlier call had brought: no client is to answer
+/// for that, and one that sends the whole anew gets its verdict then.
+fn blame(is_resumed: bool, rejection: Rejection) -> CheckError {
+    if is_resumed { CheckError::Damaged } else { CheckError::Rejected(rejection) }
 }
 
 /// Moves bytes of a piece until `head` has as many as wanted; the rest of the piece.
