@@ -22,7 +22,7 @@ const SYNC_BYTES: u64 = 16 << 20;
 
 /// A partial update file.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     path: PathBuf,
     file: File,
     hasher: blake3::Hasher,
@@ -50,7 +50,7 @@ pub(crate) fn committed(path: &Path) -> u64 {
 }
 
 /// Removes a spool file; one that stays is removed at the next start.
-pub(super) fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {
@@ -60,7 +60,7 @@ pub(super) fn remove(path: &Path) {
 
 impl Spool {
     /// The file of an upload that has `size` bytes in the end; what is in it already counts once [`Spool::begin`] took it.
-    pub(super) fn open(path: PathBuf, size: u64, layout: UpdateLayout) -> io::Result<Self> {
+    pub(crate) fn open(path: PathBuf, size: u64, layout: UpdateLayout) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
         let found = file.metadata()?.len();
         if found > size {
@@ -73,17 +73,17 @@ impl Spool {
     }
 
     /// Bytes that are there.
-    pub(super) fn committed(&self) -> u64 {
+    pub(crate) fn committed(&self) -> u64 {
         self.committed
     }
 
     /// Where the file is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Keeps the first `offset` bytes and forgets the rest.
-    pub(super) fn begin(&mut self, offset: u64) -> Result<(), CheckError> {
+    pub(crate) fn begin(&mut self, offset: u64) -> Result<(), CheckError> {
         self.is_resumed = offset > 0;
         if offset < self.committed {
             self.file.set_len(offset)?;
@@ -103,7 +103,7 @@ impl Spool {
     }
 
     /// Adds the bytes that follow.
-    pub(super) fn append(&mut self, pieces: &[Bytes]) -> Result<(), CheckError> {
+    pub(crate) fn append(&mut self, pieces: &[Bytes]) -> Result<(), CheckError> {
         for piece in pieces {
             // Looked at before it is written: the body of a file with a bad header is never taken in.
             self.look(piece)?;
@@ -119,7 +119,7 @@ impl Spool {
     }
 
     /// Checks the digest of the complete file.
-    pub(super) fn verify(self, expected: Digest) -> Result<(), CheckError> {
+    pub(crate) fn verify(self, expected: Digest) -> Result<(), CheckError> {
         let found = Digest::from_bytes(*self.hasher.finalize().as_bytes());
         if found == expected {
             return Ok(());
