@@ -36,6 +36,9 @@ pub enum CheckError {
     /// The update is invalid.
     #[error("{}: {}", .0.code.as_str(), .0.detail)]
     Rejected(Rejection),
+    /// What was kept of an earlier, broken call is not what was sent; nothing is known about the update.
+    #[error("what had come in of the update is damaged")]
+    Damaged,
     /// The file cannot be read; nothing is known about the update.
     #[error("an update cannot be read")]
     Io(#[from] io::Error),

@@ -34,6 +34,15 @@ use spool::Spool;
 
 pub(crate) use spool::committed;
 
+/// The parts that need no runtime, for a test that has none.
+#[cfg(test)]
+pub(crate) mod parts {
+    pub(crate) use super::{
+        header::{Target, check as check_header},
+        spool::{Spool, committed, remove as remove_spooled},
+    };
+}
+
 /// Bytes for which one permit stands.
 const PERMIT_BYTES: u64 = 64 * 1024;
 
@@ -180,6 +189,10 @@ impl<R: Rounds> Desk<R> {
                 Err(CheckError::Rejected(rejection)) => {
                     spool::remove(&path);
                     Ok(Some(rejection))
+                }
+                Err(CheckError::Damaged) => {
+                    spool::remove(&path);
+                    Err(CallError::SpoolDamaged)
                 }
                 Err(CheckError::Io(error)) => Err(error.into()),
             }

@@ -113,21 +113,24 @@ impl Live {
         headline: Headline,
         now: Timestamp,
     ) -> Result<Told, StoreError> {
+        // Asked first: what happened belongs to the round before, even where the next one opens in consequence.
+        let round = self.round_number();
         let effects = self.run.handle(event, now);
-        self.record(records, event, effects, headline, now)
+        self.record(records, round, event, effects, headline, now)
     }
 
-    /// As [`Live::tell`], for a submission, whose entry depends on the verdict.
+    /// As [`Live::tell`], for an event that the run was told already, in this round.
     pub(crate) fn record(
         &mut self,
         records: &mut Records,
+        round: RoundId,
         event: RunEvent,
         effects: Vec<RunEffect>,
         headline: Headline,
         now: Timestamp,
     ) -> Result<Told, StoreError> {
         let mut told = Told::default();
-        let mut log = Log { records, run: self.id, round: self.round_number(), now, input: Some(event) };
+        let mut log = Log { records, run: self.id, round, now, input: Some(event) };
         if let Some(kind) = headline.kind {
             log.add(kind, headline.client, headline.detail)?;
         }
@@ -159,8 +162,8 @@ impl Live {
         let event = RunEvent::Round(RoundEvent::Aggregated(result.digest));
         let effects = self.run.handle(event, now);
         let detail = format!("adapter={} update_norm={:e}", result.digest.to_hex(), result.update_norm);
-        let mut told =
-            self.record(records, event, effects, Headline::new(EventKind::RoundAggregated).detail(detail), now)?;
+        let headline = Headline::new(EventKind::RoundAggregated).detail(detail);
+        let mut told = self.record(records, round, event, effects, headline, now)?;
         let aggregation_ms = self.close_record(records, Some(&result), now)?;
         self.checkpoint =
             CheckpointRecord { blob: result.blob, size_bytes: result.blob_bytes, adapter: result.digest, time: now };
@@ -192,10 +195,12 @@ impl Live {
     /// Records the state after all events so far.
     pub(crate) fn snapshot(&mut self, records: &mut Records) -> Result<(), StoreError> {
         self.snapshot_event = records.last_event();
-        records.put_snapshot(self.id, &Snapshot { event: self.snapshot_event, run: self.run.clone() })
+        let (run, declined) = (self.run.clone(), self.declined.clone());
+        records.put_snapshot(self.id, &Snapshot { event: self.snapshot_event, run, declined })
     }
 
-    fn round_number(&self) -> RoundId {
+    /// The open or last round; 0 before the first.
+    pub(crate) fn round_number(&self) -> RoundId {
         self.run.round().map_or(RoundId(0), Round::id)
     }
 

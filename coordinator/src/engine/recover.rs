@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use fedlora_adapter::{ClientId, Digest};
 
 use super::{Engine, EngineError, EventKind, Headline, live::Live};
-use crate::{Phase, RunEvent, RunId, RunStatus, StoreError, Timestamp, store::RunRecord};
+use crate::{
+    Phase, RunEvent, RunId, RunStatus, StoreError, Timestamp,
+    store::{RunRecord, Snapshot},
+};
 
 /// Events read at a time.
 const EVENTS_AT_A_TIME: usize = 4096;
@@ -35,12 +38,17 @@ impl Engine {
     fn load_run(&mut self, id: RunId, record: RunRecord) -> Result<Live, EngineError> {
         let missing = |what: &str| StoreError::Missing { what: format!("{what} of {id}") };
         let snapshot = self.records.snapshot(id)?.ok_or_else(|| missing("the snapshot"))?;
-        let (mut run, mut after) = (snapshot.run, snapshot.event);
+        let Snapshot { mut run, event: mut after, mut declined } = snapshot;
         loop {
             let events = self.records.events(after, EVENTS_AT_A_TIME)?;
             let Some((last, _)) = events.last() else { break };
             after = *last;
             for (_, entry) in events.iter().filter(|(_, entry)| entry.run == id) {
+                match entry.kind {
+                    EventKind::RoundOpened => declined.clear(),
+                    EventKind::ClientDeclined => declined.extend(entry.client),
+                    _ => {}
+                }
                 // The effects were recorded beside the event, or follow from the state.
                 drop(entry.input.map(|event| run.handle(event, entry.time)));
             }
@@ -49,6 +57,7 @@ impl Engine {
         let checkpoint = checkpoint.ok_or_else(|| missing(&format!("the checkpoint of {}", run.done())))?;
         let global = Live::adapter(&record, &checkpoint, &self.blobs)?;
         let mut live = Live::new(id, record, run, checkpoint, global, self.published()?)?;
+        live.declined = declined;
         if let Some(round) = live.run.round() {
             let (number, phase) = (round.id(), round.phase());
             if matches!(phase, Phase::Aggregated(_) | Phase::Failed(_)) {

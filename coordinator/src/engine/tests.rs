@@ -6,6 +6,7 @@ mod failures;
 mod handle;
 mod media;
 mod model;
+mod network;
 mod permutations;
 mod poisoned;
 mod recovery;

@@ -131,14 +131,14 @@ impl Engine {
         now: Timestamp,
     ) -> Result<Verdict, EngineError> {
         let Some(live) = &mut self.live else { return Ok(Verdict::Late) };
-        let event = RunEvent::Round(event);
+        let (event, round) = (RunEvent::Round(event), live.round_number());
         let effects = live.run.handle(event, now);
         let reply = effects.iter().find_map(|effect| match effect {
             RunEffect::Reply(_, verdict) => Some(*verdict),
             _ => None,
         });
         let verdict = reply.unwrap_or(Verdict::Late);
-        let told = live.record(&mut self.records, event, effects, headline(verdict), now);
+        let told = live.record(&mut self.records, round, event, effects, headline(verdict), now);
         let told = self.or_lose(told)?;
         let put = row(&mut self.records, verdict);
         self.or_lose(put)?;

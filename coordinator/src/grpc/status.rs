@@ -59,6 +59,8 @@ pub(crate) enum CallError {
     BeyondUpload { end: u64, size: u64 },
     #[error("the upload ended after {committed} of {size} bytes; it can go on there")]
     Incomplete { committed: u64, size: u64 },
+    #[error("what had come in of the upload is damaged; it has to be sent from its start")]
+    SpoolDamaged,
     #[error("fewer than {bytes} bytes in {} s", window.as_secs())]
     Stalled { bytes: u64, window: Duration },
     #[error("a younger call of the same client took over")]
@@ -94,7 +96,7 @@ impl CallError {
             Self::Ended { reason: "superseded" } | Self::Superseded | Self::Incomplete { .. } => Code::Aborted,
             Self::UnknownBlob { .. } => Code::NotFound,
             Self::BeyondBlob { .. } | Self::ChunkOffset { .. } | Self::BeyondUpload { .. } => Code::OutOfRange,
-            Self::ChunkDamaged { .. } => Code::DataLoss,
+            Self::ChunkDamaged { .. } | Self::SpoolDamaged => Code::DataLoss,
             Self::Busy { .. } | Self::RateLimited { .. } | Self::DiskFull | Self::Rounds(RoundsError::Storage(_)) => {
                 Code::ResourceExhausted
             }
@@ -129,6 +131,7 @@ impl CallError {
             | Self::ChunkDamaged { .. }
             | Self::BeyondUpload { .. } => "BAD_CHUNK",
             Self::Incomplete { .. } => "INCOMPLETE",
+            Self::SpoolDamaged => "SPOOL_DAMAGED",
             Self::Stalled { .. } => "STALLED",
             Self::Busy { .. } => "BUSY",
             Self::RateLimited { .. } => "RATE_LIMITED",

@@ -1,5 +1,7 @@
 //! The records of the tables.
 
+use std::collections::BTreeSet;
+
 use fedlora_adapter::{ClientId, Digest, RoundId};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,9 @@ pub(crate) struct RunRecord {
 pub(crate) struct Snapshot {
     pub(crate) event: u64,
     pub(crate) run: Run,
+    /// Who declined the open round. The run itself knows only that it need not wait for them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) declined: BTreeSet<ClientId>,
 }
 
 /// A round: how it was opened and, once it is over, how it ended.

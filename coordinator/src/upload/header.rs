@@ -12,10 +12,10 @@ const MAX_COUNT: u64 = 1 << 53;
 
 /// What a valid header is for.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
-    pub(super) round: Arc<CurrentRound>,
-    pub(super) global: Arc<Adapter>,
-    pub(super) layout: UpdateLayout,
+pub(crate) struct Target {
+    pub(crate) round: Arc<CurrentRound>,
+    pub(crate) global: Arc<Adapter>,
+    pub(crate) layout: UpdateLayout,
 }
 
 /// The claim of a header.
@@ -35,7 +35,7 @@ pub(crate) fn meta(client: ClientId, header: &UploadHeader) -> Result<UpdateMeta
 }
 
 /// Checks a claim against the open round.
-pub(super) fn check(rounds: &impl Rounds, meta: &UpdateMeta) -> Result<Target, Rejection> {
+pub(crate) fn check(rounds: &impl Rounds, meta: &UpdateMeta) -> Result<Target, Rejection> {
     let spec = live_spec(rounds, meta)?;
     let (round, global) = open_round(rounds, meta)?;
     same_digests(&round.plan, meta)?;

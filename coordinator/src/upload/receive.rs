@@ -44,10 +44,11 @@ impl<R: Rounds> Upload<R> {
             Ok(()) => writer.into_spool().map(Ok).ok_or(CallError::CutOff),
             Err(WriteError::Call(error)) => Err(error),
             Err(WriteError::Check(error)) => {
-                // Neither a file that can never count nor half of one on a full disk is worth its place.
+                // Neither a file that can never count nor a damaged one nor half of one on a full disk is worth its place.
                 spool::remove(&path);
                 match error {
                     CheckError::Rejected(rejection) => Ok(Err(rejection)),
+                    CheckError::Damaged => Err(CallError::SpoolDamaged),
                     CheckError::Io(error) => Err(error.into()),
                 }
             }

@@ -1,5 +1,5 @@
 //! The file that an upload grows in. It survives a broken call and a restart; what is in it is hashed again before more
-//! is added, so that nothing but the bytes themselves is trusted.
+//! is added, so that nothing but the bytes themselves is trusted. After a loss of power they may be others than came in.
 
 use std::{
     fs::{self, File},
@@ -22,13 +22,15 @@ const SYNC_BYTES: u64 = 16 << 20;
 
 /// A partial update file.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     path: PathBuf,
     file: File,
     hasher: blake3::Hasher,
     committed: u64,
     synced: u64,
     size: u64,
+    /// There are bytes of an earlier call in it.
+    is_resumed: bool,
     layout: UpdateLayout,
     head: Head,
 }
@@ -48,7 +50,7 @@ pub(crate) fn committed(path: &Path) -> u64 {
 }
 
 /// Removes a spool file; one that stays is removed at the next start.
-pub(super) fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {
@@ -58,7 +60,7 @@ pub(super) fn remove(path: &Path) {
 
 impl Spool {
     /// The file of an upload that has `size` bytes in the end; what is in it already counts once [`Spool::begin`] took it.
-    pub(super) fn open(path: PathBuf, size: u64, layout: UpdateLayout) -> io::Result<Self> {
+    pub(crate) fn open(path: PathBuf, size: u64, layout: UpdateLayout) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
         let found = file.metadata()?.len();
         if found > size {
@@ -67,21 +69,22 @@ impl Spool {
         }
         let committed = if found > size { 0 } else { found };
         let (hasher, head) = (blake3::Hasher::new(), Head::Partial(Vec::new()));
-        Ok(Self { path, file, hasher, committed, synced: 0, size, layout, head })
+        Ok(Self { path, file, hasher, committed, synced: 0, size, is_resumed: false, layout, head })
     }
 
     /// Bytes that are there.
-    pub(super) fn committed(&self) -> u64 {
+    pub(crate) fn committed(&self) -> u64 {
         self.committed
     }
 
     /// Where the file is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Keeps the first `offset` bytes and forgets the rest.
-    pub(super) fn begin(&mut self, offset: u64) -> Result<(), CheckError> {
+    pub(crate) fn begin(&mut self, offset: u64) -> Result<(), CheckError> {
+        self.is_resumed = offset > 0;
         if offset < self.committed {
             self.file.set_len(offset)?;
         }
@@ -100,7 +103,7 @@ impl Spool {
     }
 
     /// Adds the bytes that follow.
-    pub(super) fn append(&mut self, pieces: &[Bytes]) -> Result<(), CheckError> {
+    pub(crate) fn append(&mut self, pieces: &[Bytes]) -> Result<(), CheckError> {
         for piece in pieces {
             // Looked at before it is written: the body of a file with a bad header is never taken in.
             self.look(piece)?;
@@ -116,19 +119,19 @@ impl Spool {
     }
 
     /// Checks the digest of the complete file.
-    pub(super) fn verify(self, expected: Digest) -> Result<(), CheckError> {
+    pub(crate) fn verify(self, expected: Digest) -> Result<(), CheckError> {
         let found = Digest::from_bytes(*self.hasher.finalize().as_bytes());
         if found == expected {
             return Ok(());
         }
         let detail = format!("the file's digest is {}, {} was announced", found.to_hex(), expected.to_hex());
-        Err(CheckError::Rejected(Rejection::new(ReasonCode::DigestMismatch, detail)))
+        Err(blame(self.is_resumed, Rejection::new(ReasonCode::DigestMismatch, detail)))
     }
 
     /// Collects the header and checks it as soon as it is whole.
     fn look(&mut self, piece: &[u8]) -> Result<(), CheckError> {
         let Head::Partial(head) = &mut self.head else { return Ok(()) };
-        let rejected = |error| CheckError::Rejected(Rejection::from(&error));
+        let rejected = |error| blame(self.is_resumed, Rejection::from(&error));
         // First the length, then as many bytes as it says.
         let rest = take(head, piece, size_of::<u64>());
         let Some(first) = head.first_chunk::<8>() else { return Ok(()) };
@@ -140,6 +143,12 @@ impl Spool {
         }
         Ok(())
     }
+}
+
+/// Whose fault it is. The disk may have lost, with its power, what an earlier call had brought: no client is to answer
+/// for that, and one that sends the whole anew gets its verdict then.
+fn blame(is_resumed: bool, rejection: Rejection) -> CheckError {
+    if is_resumed { CheckError::Damaged } else { CheckError::Rejected(rejection) }
 }
 
 /// Moves bytes of a piece until `head` has as many as wanted; the rest of the piece.

@@ -126,20 +126,36 @@ async fn a_client_that_lost_its_memory_begins_anew() {
 }
 
 #[tokio::test]
-async fn a_damaged_spool_file_is_noticed() {
-    let world = World::new();
+async fn a_spool_file_that_the_disk_damaged_is_no_fault_of_the_client() {
     let file = files::honest(WIDTH, 1);
-    let place = world.engine.spool_path(id(1), Digest::of(&file));
-    fs::write(&place, &file[..300]).expect("a writable folder");
-    let mut damaged = file[..300].to_vec();
-    damaged[299] ^= 1;
-    fs::write(&place, damaged).expect("a writable folder");
-    let rest = messages(world.header(&file), chunks(&file, 300, 100));
-    let receipt = world.upload(1, tokio_stream::iter(rest)).await.expect("a receipt");
+    // In a value, in the header, in its length.
+    for place in [299, 20, 0] {
+        let world = World::new();
+        let mut damaged = file[..300].to_vec();
+        damaged[place] ^= 0x80;
+        fs::write(world.engine.spool_path(id(1), Digest::of(&file)), damaged).expect("a writable folder");
+        let rest = messages(world.header(&file), chunks(&file, 300, 100));
+        let status = world.upload(1, tokio_stream::iter(rest)).await.expect_err("damaged");
+        assert_eq!(told(&status), (Code::DataLoss, "SPOOL_DAMAGED".to_owned()), "byte {place}");
+        assert!(spool_is_empty(&world) && world.engine.books().refused.is_empty(), "the next attempt begins anew");
+        let receipt = world.upload_file(1, &file, 100).await.expect("a receipt");
+        assert_verdict(&receipt, Verdict::Accepted, "");
+    }
+}
+
+#[tokio::test]
+async fn who_sends_another_file_than_announced_in_two_calls_is_found_out_in_the_third() {
+    let world = World::new();
+    let (file, other) = (files::honest(WIDTH, 1), files::honest(WIDTH, 2));
+    assert_eq!(file.len(), other.len());
+    let part = messages(world.header(&file), chunks(&other, 0, 100)[..3].to_vec());
+    world.upload(1, tokio_stream::iter(part)).await.expect_err("incomplete");
+    let rest = messages(world.header(&file), chunks(&other, 300, 100));
+    let status = world.upload(1, tokio_stream::iter(rest)).await.expect_err("the disk has the benefit of the doubt");
+    assert_eq!(told(&status), (Code::DataLoss, "SPOOL_DAMAGED".to_owned()));
+    let whole = messages(world.header(&file), chunks(&other, 0, 100));
+    let receipt = world.upload(1, tokio_stream::iter(whole)).await.expect("a receipt");
     assert_verdict(&receipt, Verdict::Rejected, "DIGEST_MISMATCH");
-    assert!(spool_is_empty(&world), "the next attempt begins anew");
-    let receipt = world.upload_file(1, &file, 100).await.expect("a receipt");
-    assert_verdict(&receipt, Verdict::Accepted, "");
 }
 
 #[tokio::test]

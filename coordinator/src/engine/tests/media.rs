@@ -3,7 +3,8 @@
 //! The disk keeps every write since the last flush apart. At a crash each sector of 512 bytes of each such write is
 //! there or not, as a coin says: lost, reordered and torn writes at once. The file system does the same with contents,
 //! and with names that their folder's flush has not reached: each name means its old or its new file. Files lie in a
-//! real folder, because update files are read with positioned reads.
+//! real folder, because update files are read with positioned reads; what is written there past this file system, as
+//! uploads are, it finds out before that can matter.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -166,6 +167,33 @@ struct FileState {
     contents: Vec<(Vec<u8>, Vec<u8>)>,
     durable: BTreeMap<PathBuf, usize>,
     current: BTreeMap<PathBuf, usize>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl FileState {
+    /// Looks at a file that may have been written or removed past this file system. None of that is durable.
+    fn catch_up(&mut self, path: &Path) {
+        let Ok(bytes) = fs::read(path) else {
+            self.current.remove(path);
+            return;
+        };
+        if let Some(file) = self.current.get(path).copied() {
+            self.contents[file].1 = bytes;
+        } else {
+            self.contents.push((Vec::new(), bytes));
+            self.current.insert(path.to_owned(), self.contents.len() - 1);
+        }
+    }
+
+    /// Looks at every file.
+    fn catch_up_all(&mut self) {
+        let there = self.folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+        let there = there.map(|entry| entry.path()).filter(|path| path.is_file());
+        let paths: BTreeSet<PathBuf> = there.chain(self.current.keys().cloned()).collect();
+        for path in paths {
+            self.catch_up(&path);
+        }
+    }
 }
 
 impl CrashFiles {
@@ -176,8 +204,9 @@ impl CrashFiles {
     /// The power fails: what is found afterwards, also in the real folder.
     pub(super) fn crash(&self, rng: &mut impl Rng) {
         let mut state = lock(&self.state);
+        state.catch_up_all();
         let paths: BTreeSet<PathBuf> = state.durable.keys().chain(state.current.keys()).cloned().collect();
-        let mut found = FileState::default();
+        let mut found = FileState { folders: state.folders.clone(), ..FileState::default() };
         for path in paths {
             let (old, new) = (state.durable.get(&path), state.current.get(&path));
             let file = if rng.random::<bool>() { new } else { old };
@@ -198,6 +227,7 @@ impl CrashFiles {
 impl Files for CrashFiles {
     fn create_folder(&self, path: &Path) -> io::Result<()> {
         self.power.draw()?;
+        lock(&self.state).folders.insert(path.to_owned());
         fs::create_dir_all(path)
     }
 
@@ -219,6 +249,7 @@ impl Files for CrashFiles {
     fn sync(&self, path: &Path) -> io::Result<()> {
         self.power.draw()?;
         let mut state = lock(&self.state);
+        state.catch_up(path);
         let file = *state.current.get(path).ok_or(io::ErrorKind::NotFound)?;
         let (durable, current) = &mut state.contents[file];
         durable.clone_from(current);

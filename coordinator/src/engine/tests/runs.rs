@@ -93,6 +93,16 @@ fn a_round_leaves_these_events() {
 }
 
 #[test]
+fn an_event_names_its_own_round_even_where_the_next_one_opens_at_once() {
+    let mut rig = Rig::running("num-rounds = 2\nmin-available-clients = 2", 2);
+    (0..2).for_each(|client| drop(rig.submit(client)));
+    rig.step();
+    let events = rig.engine.events(6, usize::MAX).expect("readable");
+    let found: Vec<(&str, u64)> = events.iter().map(|event| (event.kind.as_str(), event.round)).collect();
+    assert_eq!(found, [("round-closed", 1), ("round-aggregated", 1), ("round-published", 1), ("round-opened", 2)]);
+}
+
+#[test]
 fn operators_read_rounds_metrics_and_checkpoints() {
     let mut rig = Rig::running("num-rounds = 2\nmin-available-clients = 2", 2);
     play(&mut rig, 2);

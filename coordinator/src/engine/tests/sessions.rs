@@ -90,6 +90,26 @@ fn who_declines_is_not_waited_for_and_not_asked_again_in_this_round() {
 }
 
 #[test]
+fn who_declined_is_not_asked_again_after_a_restart_or_a_snapshot() {
+    let mut rig = Rig::running(KEYS, 3);
+    rig.decline(2, 1);
+    rig.restart();
+    rig.connect(2);
+    assert_eq!(heard(&mut rig, 2), ["run 1"]);
+    // As many events as a snapshot is taken after.
+    for turn in 0..600 {
+        rig.connect(10 + turn % 2);
+        rig.tell(Command::Expel(ClientId(10 + turn % 2))).expect("kept");
+    }
+    rig.restart();
+    (0..3).for_each(|client| rig.connect(client));
+    assert_eq!(heard(&mut rig, 2), ["run 1"]);
+    (0..2).for_each(|client| drop(rig.submit(client)));
+    rig.step();
+    assert_eq!(heard(&mut rig, 2), ["task 2"]);
+}
+
+#[test]
 fn a_second_session_ends_the_first_and_its_end_means_nothing() {
     let mut rig = Rig::running(KEYS, 3);
     let old = rig.sessions[&ClientId(1)];
