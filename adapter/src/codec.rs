@@ -17,7 +17,7 @@ use safetensors::{
 };
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-pub use whole::{decode_adapter, encode_adapter};
+pub use whole::{AdapterFile, decode_adapter, encode_adapter, read_adapter};
 
 use crate::{AdapterError, Tensor, TensorRef, spec::product};
 

@@ -28,7 +28,7 @@ mod update;
 mod vera;
 
 pub use adapter::Adapter;
-pub use codec::{decode, decode_adapter, encode, encode_adapter, names};
+pub use codec::{AdapterFile, decode, decode_adapter, encode, encode_adapter, names, read_adapter};
 pub use description::ModelDescription;
 pub use directive::{Directive, Factors, HeadPolicy, Side};
 pub use error::AdapterError;

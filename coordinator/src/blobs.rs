@@ -91,22 +91,24 @@ impl Blobs {
     /// # Errors
     /// It cannot be written or made durable; a full disk among others.
     pub fn write(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
-        let digest = Digest::of(bytes);
+        self.write_pieces(&[bytes])
+    }
+
+    /// Writes a content that lies in pieces. Durable on return.
+    ///
+    /// # Errors
+    /// As [`Blobs::write`].
+    pub fn write_pieces(&self, pieces: &[&[u8]]) -> Result<Digest, StoreError> {
+        let digest = digest(pieces);
         // No client's spool file has this name: theirs begin with a number.
         let beside = self.spool.join(format!("server-{}", digest.to_hex()));
-        let written = self.files.write(&beside, bytes).map_err(StoreError::io(&beside));
+        let written = self.files.write(&beside, pieces).map_err(StoreError::io(&beside));
         let adopted = written.and_then(|()| self.adopt(&beside, digest));
         if adopted.is_err() {
             // Of no use to anyone, and on a full disk its room is needed; the next start removes what is left.
             let _ = self.files.remove(&beside);
         }
         adopted.map(|()| digest)
-    }
-
-    /// The bytes of a content.
-    pub(crate) fn read(&self, digest: Digest) -> Result<Vec<u8>, StoreError> {
-        let path = self.path(digest);
-        self.files.read(&path).map_err(|source| missing_or_io(path, digest, source))
     }
 
     /// Removes contents; one that cannot be removed is left to the next start.
@@ -131,6 +133,14 @@ impl Blobs {
         }
         Ok(orphans.len())
     }
+}
+
+fn digest(pieces: &[&[u8]]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for piece in pieces {
+        hasher.update(piece);
+    }
+    Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
 fn missing_or_io(path: PathBuf, digest: Digest, source: io::Error) -> StoreError {

@@ -6,7 +6,7 @@
 
 use std::{io, sync::Arc};
 
-use fedlora_adapter::{Adapter, AdapterError, Digest, RoundId, UpdateFile, encode_adapter};
+use fedlora_adapter::{Adapter, AdapterError, AdapterFile, Digest, RoundId, UpdateFile};
 use fedlora_aggregation::{AggregationError, Strategy, WeightedUpdate, Weighting, aggregate};
 use rayon::prelude::*;
 
@@ -115,17 +115,25 @@ impl StepTask {
         let aggregated = aggregate(&*self.strategy, self.round, &self.global, &weighted)?;
         let (adapter, residual) = (aggregated.adapter, aggregated.residual);
         let measure = || rayon::join(|| adapter.digest(), || self.global.distance(&adapter));
-        let (file, (digest, update_norm)) = rayon::join(|| encode_adapter(&adapter), measure);
-        let file = file.map_err(AggregationError::from)?;
+        // Written from where it lies: the previous adapter and the new one are all that is in memory.
+        let (written, (digest, update_norm)) = rayon::join(|| self.write(&adapter), measure);
+        let (blob, blob_bytes) = written?;
         Ok(StepResult {
             adapter: Arc::new(adapter),
             digest,
-            blob: self.blobs.write(&file)?,
-            blob_bytes: file.len() as u64,
+            blob,
+            blob_bytes,
             update_norm,
             residual: residual.filter(|residual| residual.is_finite()),
             train_loss: Some(loss / total).filter(|loss| loss.is_finite()),
             bytes_up: self.updates.iter().map(|update| update.size_bytes).sum(),
         })
+    }
+
+    /// Makes an adapter's file durable; its digest and size.
+    fn write(&self, adapter: &Adapter) -> Result<(Digest, u64), StepError> {
+        let file = AdapterFile::new(adapter).map_err(AggregationError::from)?;
+        let pieces: Vec<&[u8]> = file.pieces().collect();
+        Ok((self.blobs.write_pieces(&pieces)?, file.bytes()))
     }
 }

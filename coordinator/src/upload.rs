@@ -46,6 +46,10 @@ pub(crate) mod parts {
 /// Bytes for which one permit stands.
 const PERMIT_BYTES: u64 = 64 * 1024;
 
+/// Complete files that are checked and synchronised at a time. Each has a thread; more of them would only stand in line
+/// for the disk, with their stacks and their heaps.
+const JUDGED: usize = 16;
+
 /// What uploads of all clients share.
 #[derive(Debug)]
 pub(crate) struct Uploads {
@@ -53,6 +57,7 @@ pub(crate) struct Uploads {
     admitted: Arc<Semaphore>,
     permits: u32,
     receiving: Arc<Semaphore>,
+    judging: Semaphore,
     patience: Duration,
 }
 
@@ -66,6 +71,7 @@ impl Uploads {
             admitted: Arc::new(Semaphore::new(permits as usize)),
             permits,
             receiving: Arc::new(Semaphore::new(settings.max_concurrent_transfers.get())),
+            judging: Semaphore::new(JUDGED),
             patience: settings.transfer_queue_timeout(),
         }
     }
@@ -178,6 +184,8 @@ impl<R: Rounds> Desk<R> {
 
     /// Digest, full check, and the move to where blobs lie. A rejected file is removed.
     async fn finish(&self, spool: Spool, meta: UpdateMeta, target: Target) -> Result<Option<Rejection>, CallError> {
+        // Those before this one need nobody but the disk, so the wait ends.
+        let _turn = self.uploads.judging.acquire().await.map_err(|_| CallError::CutOff)?;
         let (rounds, distance) = (self.rounds.clone(), self.settings.max_factor_distance);
         let judged = spawn_blocking(move || {
             let path = spool.path().to_owned();

@@ -4,9 +4,11 @@
 //! current. Conversions to and from [`fedlora_adapter`] types are in one place, and every message from a peer goes
 //! through them: what comes out is complete and in range.
 
+mod codec;
 mod convert;
 mod error;
 
+pub use codec::Codec;
 pub use convert::{digest, digest_bytes};
 pub use error::ProtoError;
 

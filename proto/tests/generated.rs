@@ -14,6 +14,7 @@ fn the_committed_code_is_current() {
     tonic_prost_build::configure()
         .build_transport(false)
         .bytes(".")
+        .codec_path("crate::Codec")
         .out_dir(fresh.path())
         .compile_fds(descriptors.clone())
         .expect("code is generated");

@@ -2,7 +2,8 @@
 
 use std::{
     fmt::Debug,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -10,8 +11,8 @@ use std::{
 pub(crate) trait Files: Debug + Send + Sync {
     /// Makes a folder and those above it.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
-    /// Makes or replaces a file.
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Makes or replaces a file, of pieces in order.
+    fn write(&self, path: &Path, pieces: &[&[u8]]) -> io::Result<()>;
     /// Makes a file's content durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
     /// Makes a folder's names durable.
@@ -20,8 +21,6 @@ pub(crate) trait Files: Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Reads a file.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Size of a file in bytes.
     fn length(&self, path: &Path) -> io::Result<u64>;
     /// Files in a folder.
@@ -37,8 +36,9 @@ impl Files for SystemFiles {
         fs::create_dir_all(path)
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        fs::write(path, bytes)
+    fn write(&self, path: &Path, pieces: &[&[u8]]) -> io::Result<()> {
+        let mut file = fs::File::create(path)?;
+        pieces.iter().try_for_each(|piece| file.write_all(piece))
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
@@ -63,10 +63,6 @@ impl Files for SystemFiles {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
     }
 
     fn length(&self, path: &Path) -> io::Result<u64> {

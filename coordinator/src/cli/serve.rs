@@ -1,5 +1,7 @@
 //! `serve`: the coordinator itself.
 
+mod files;
+
 use std::{fmt::Display, future::Future, io, path::PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -18,6 +20,10 @@ Examples:
   fedlora-coordinator serve --config deploy/coordinator.toml
   fedlora-coordinator serve --set state-dir=state --set listen=127.0.0.1:8443 --insecure
   FEDLORA_LOG=debug fedlora-coordinator serve --config deploy/coordinator.toml --log-format json";
+
+/// Threads that wait for the disk. By default there would be up to 512, each with a stack and a heap of its own, for one
+/// and the same disk.
+const BLOCKING: usize = 64;
 
 /// How to serve.
 #[derive(Debug, Args)]
@@ -49,7 +55,8 @@ pub(super) fn run(args: &ServeArgs, insecure: bool) -> Result<Answer, Failure> {
     let config = ServeConfig::from_table(table(args, insecure)?);
     let config = config.map_err(|error| Failure::configuration(chain(&error)))?;
     start_log(args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    files::allow_many();
+    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build();
     let runtime = runtime.map_err(|error| cannot("start threads", &error))?;
     let served = runtime.block_on(async { Ok(serve(config, told_to_stop()?).await) })?;
     served.map_err(|error| Failure::files(chain(&error)))?;

@@ -4,7 +4,7 @@ mod log;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use fedlora_adapter::{Adapter, ClientId, Digest, LocalHyperparameters, RoundId, RoundPlan};
+use fedlora_adapter::{Adapter, AdapterError, ClientId, Digest, LocalHyperparameters, RoundId, RoundPlan};
 use fedlora_aggregation::Strategy;
 
 use super::{EngineError, EventKind, plan};
@@ -332,10 +332,16 @@ impl Live {
     ) -> Result<Adapter, EngineError> {
         let config = plan::from_toml(&record.config)?;
         let spec = plan::spec(&config, &record.model)?;
-        let bytes = blobs.read(checkpoint.blob)?;
-        fedlora_adapter::decode_adapter(&bytes, &spec, checkpoint.adapter).map_err(|source| {
-            let path = blobs.path(checkpoint.blob);
-            StoreError::Adapter { path, source: Box::new(source) }.into()
+        // A file that is not there is another matter than one that is damaged.
+        blobs.size(checkpoint.blob)?;
+        let path = blobs.path(checkpoint.blob);
+        fedlora_adapter::read_adapter(&path, &spec, checkpoint.adapter).map_err(|source| {
+            let source = match source {
+                // The path is said once.
+                AdapterError::InFile { source, .. } => source,
+                source => Box::new(source),
+            };
+            StoreError::Adapter { path, source }.into()
         })
     }
 }

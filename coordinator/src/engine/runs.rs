@@ -1,6 +1,6 @@
 //! Beginning, pausing, ending and restoring runs; clients that are to take no further part.
 
-use fedlora_adapter::{Adapter, ClientId, RoundId, encode_adapter};
+use fedlora_adapter::{Adapter, AdapterFile, ClientId, RoundId};
 
 use super::{Answer, Control, Engine, EngineError, EventKind, Headline, live::Live, plan, recover::is_live};
 use crate::{
@@ -83,10 +83,11 @@ impl Engine {
     fn begin(&mut self, beginning: Beginning, key: &str, now: Timestamp) -> Result<Answer, EngineError> {
         let Beginning { record, run, global, detail } = beginning;
         let id = RunId(self.records.runs(1)?.first().map_or(1, |(last, _)| last.0 + 1));
-        let bytes = encode_adapter(&global)?;
+        let file = AdapterFile::new(&global)?;
+        let pieces: Vec<&[u8]> = file.pieces().collect();
         let checkpoint = CheckpointRecord {
-            blob: self.blobs.write(&bytes)?,
-            size_bytes: bytes.len() as u64,
+            blob: self.blobs.write_pieces(&pieces)?,
+            size_bytes: file.bytes(),
             adapter: global.digest(),
             time: now,
         };

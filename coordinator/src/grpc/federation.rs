@@ -11,8 +11,8 @@ use fedlora_adapter::{ClientId, RoundId};
 use fedlora_proto::{
     MAX_CHUNK_BYTES, digest,
     federation::{
-        Chunk, ClientMessage, DownloadRequest, Receipt, ServerMessage, UploadMessage, UploadStatusRequest,
-        UploadStatusResponse, Verdict as WireVerdict,
+        Chunk, ClientMessage, DownloadRequest, Receipt, UploadMessage, UploadStatusRequest, UploadStatusResponse,
+        Verdict as WireVerdict,
         federation_server::{Federation, FederationServer},
     },
 };
@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Gate, progress::Received, status::CallError};
 use crate::{RunId, Timestamp, Verdict, metrics::Metrics, upload};
-use participate::Session;
+use participate::{Messages, Session};
 
 pub use rounds::{Authenticate, Rounds, RoundsError};
 pub use settings::Settings;
@@ -84,7 +84,7 @@ impl<R: Rounds, A: Authenticate> FederationService<R, A> {
 
 #[tonic::async_trait]
 impl<R: Rounds, A: Authenticate> Federation for FederationService<R, A> {
-    type ParticipateStream = ReceiverStream<Result<ServerMessage, Status>>;
+    type ParticipateStream = Messages;
     type DownloadStream = ReceiverStream<Result<Chunk, Status>>;
 
     async fn participate(

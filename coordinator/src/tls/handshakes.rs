@@ -1,72 +1,90 @@
 //! Handshakes under way, and how many there may be.
 //!
-//! An honest handshake takes milliseconds, one that is there to occupy a place takes as long as it may. Where there are
-//! too many, the oldest one is therefore cut off, and the new one begins: silent connections push each other out, and
-//! nobody else.
+//! An honest handshake takes milliseconds of work, one that is there to occupy a place takes as long as it may. Where
+//! there are too many, the oldest one is therefore cut off for the new one: silent connections push each other out, and
+//! nobody else. One whose client has said its hello is not cut off before it had a fair time, though: when thousands of
+//! clients come back at one moment, each new one would otherwise undo the work on another one, and hardly any would get
+//! through. Until then new ones wait.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     net::IpAddr,
+    time::Duration,
 };
 
-use tokio::task::AbortHandle;
+use tokio::{sync::oneshot, time::Instant};
+
+/// Ends when a handshake is cut off for another.
+pub(super) type Cut = oneshot::Receiver<Infallible>;
 
 /// Handshakes by age and by address.
 #[derive(Debug)]
 pub(super) struct Handshakes {
     most: usize,
     most_per_address: usize,
+    grace: Duration,
     next: u64,
-    /// The handle comes once the handshake has begun.
-    by_age: BTreeMap<u64, (IpAddr, Option<AbortHandle>)>,
+    by_age: BTreeMap<u64, Handshake>,
     by_address: BTreeMap<IpAddr, BTreeSet<u64>>,
 }
 
+#[derive(Debug)]
+struct Handshake {
+    address: IpAddr,
+    /// When its client said hello, if it has.
+    spoke: Option<Instant>,
+    /// Dropped to cut it off.
+    _cut: oneshot::Sender<Infallible>,
+}
+
 impl Handshakes {
-    /// Limits of at least one each.
-    pub(super) fn new(most: usize, most_per_address: usize) -> Self {
+    /// Limits of at least one each; nobody is cut off within `grace` after the hello.
+    pub(super) fn new(most: usize, most_per_address: usize, grace: Duration) -> Self {
         let (by_age, by_address) = Default::default();
-        Self { most: most.max(1), most_per_address: most_per_address.max(1), next: 0, by_age, by_address }
+        let (most, most_per_address) = (most.max(1), most_per_address.max(1));
+        Self { most, most_per_address, grace, next: 0, by_age, by_address }
     }
 
-    /// Takes a place for a handshake with an address, and gives it a number.
-    pub(super) fn begin(&mut self, address: IpAddr) -> u64 {
-        let same = self.by_address.get(&site(address));
-        let oldest_of_address = same.filter(|ages| ages.len() >= self.most_per_address).and_then(BTreeSet::first);
-        let oldest = self.by_age.keys().next().filter(|_| self.by_age.len() >= self.most);
-        if let Some(&number) = oldest_of_address.or(oldest)
-            && let Some((address, Some(handle))) = self.remove(number)
-        {
-            tracing::debug!(%address, "handshake-cut-off-for-another");
-            handle.abort();
+    /// Takes a place for a handshake with an address, and gives it a number; `None` for as long as there is none.
+    pub(super) fn begin(&mut self, address: IpAddr, now: Instant) -> Option<(u64, Cut)> {
+        let same = self.by_address.get(&site(address)).filter(|ages| ages.len() >= self.most_per_address);
+        let may_go = |number: &u64| {
+            let spoke = self.by_age.get(number).and_then(|handshake| handshake.spoke);
+            spoke.is_none_or(|spoke| now - spoke >= self.grace)
+        };
+        let oldest = match same {
+            Some(ages) => Some(ages.iter().copied().find(may_go)?),
+            None if self.by_age.len() >= self.most => Some(self.by_age.keys().copied().find(may_go)?),
+            None => None,
+        };
+        if let Some(number) = oldest {
+            self.end(number);
+            tracing::debug!("handshake-cut-off-for-another");
         }
         self.next += 1;
-        self.by_age.insert(self.next, (address, None));
+        let (cut, is_cut) = oneshot::channel();
+        self.by_age.insert(self.next, Handshake { address, spoke: None, _cut: cut });
         self.by_address.entry(site(address)).or_default().insert(self.next);
-        self.next
+        Some((self.next, is_cut))
     }
 
-    /// Notes how to cut a handshake off, unless it is over already.
-    pub(super) fn attach(&mut self, number: u64, handle: AbortHandle) {
-        if let Some((_, place)) = self.by_age.get_mut(&number) {
-            *place = Some(handle);
+    /// Notes that a handshake's client has said hello.
+    pub(super) fn spoke(&mut self, number: u64, now: Instant) {
+        if let Some(handshake) = self.by_age.get_mut(&number) {
+            handshake.spoke = Some(now);
         }
     }
 
-    /// Forgets a handshake that is over.
+    /// Forgets a handshake that is over, or cuts it off.
     pub(super) fn end(&mut self, number: u64) {
-        self.remove(number);
-    }
-
-    fn remove(&mut self, number: u64) -> Option<(IpAddr, Option<AbortHandle>)> {
-        let (address, handle) = self.by_age.remove(&number)?;
+        let Some(Handshake { address, .. }) = self.by_age.remove(&number) else { return };
         let key = site(address);
-        let ages = self.by_address.get_mut(&key)?;
+        let Some(ages) = self.by_address.get_mut(&key) else { return };
         ages.remove(&number);
         if ages.is_empty() {
             self.by_address.remove(&key);
         }
-        Some((address, handle))
     }
 }
 
@@ -80,62 +98,67 @@ pub(crate) fn site(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use tokio::task::JoinSet;
-
     use super::*;
 
-    /// Begins handshakes that never end; returns which were cut off.
-    async fn cut_off(limits: (usize, usize), addresses: &[&str]) -> Vec<usize> {
-        let mut handshakes = Handshakes::new(limits.0, limits.1);
-        let mut tasks = JoinSet::new();
-        let mut handles = Vec::new();
-        for address in addresses {
-            let address = address.parse().expect("an address");
-            let number = handshakes.begin(address);
-            let handle = tasks.spawn(std::future::pending::<()>());
-            handles.push(handle.clone());
-            handshakes.attach(number, handle);
-        }
-        // Cut off is cut off only when the runtime has seen it: the aborted ones are exactly those that end.
-        let kept = handshakes.by_age.len();
-        while tasks.len() > kept {
-            assert!(tasks.join_next().await.expect("a task").is_err_and(|error| error.is_cancelled()));
-        }
-        handles.iter().enumerate().filter(|(_, handle)| handle.is_finished()).map(|(index, _)| index).collect()
+    const GRACE: Duration = Duration::from_secs(1);
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
     }
 
-    #[tokio::test]
-    async fn an_address_with_too_many_pushes_out_its_own_oldest() {
+    /// Begins handshakes of which nothing more is heard; returns which were cut off.
+    fn cut_off(limits: (usize, usize), addresses: &[&str]) -> Vec<usize> {
+        let mut handshakes = Handshakes::new(limits.0, limits.1, GRACE);
+        let now = Instant::now();
+        let begin = |text: &&str| handshakes.begin(address(text), now).expect("the oldest goes").1;
+        let mut cuts: Vec<Cut> = addresses.iter().map(begin).collect();
+        let mut is_cut = |index: &usize| matches!(cuts[*index].try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        (0..addresses.len()).filter(|index| is_cut(index)).collect()
+    }
+
+    #[test]
+    fn an_address_with_too_many_pushes_out_its_own_oldest() {
         let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.1", "10.0.0.1"];
-        assert_eq!(cut_off((100, 2), &addresses).await, [0, 2]);
+        assert_eq!(cut_off((100, 2), &addresses), [0, 2]);
     }
 
-    #[tokio::test]
-    async fn with_too_many_in_all_the_oldest_goes() {
-        assert_eq!(cut_off((2, 2), &["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]).await, [0, 1]);
+    #[test]
+    fn with_too_many_in_all_the_oldest_goes() {
+        assert_eq!(cut_off((2, 2), &["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]), [0, 1]);
     }
 
-    #[tokio::test]
-    async fn addresses_of_one_ipv6_site_count_as_one() {
+    #[test]
+    fn addresses_of_one_ipv6_site_count_as_one() {
         let addresses = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::ffff:10.0.0.1"];
-        assert_eq!(cut_off((100, 1), &addresses).await, [0]);
-        assert_eq!(cut_off((100, 1), &["::ffff:10.0.0.1", "10.0.0.1"]).await, [0]);
+        assert_eq!(cut_off((100, 1), &addresses), [0]);
+        assert_eq!(cut_off((100, 1), &["::ffff:10.0.0.1", "10.0.0.1"]), [0]);
     }
 
-    #[tokio::test]
-    async fn a_handshake_that_is_over_takes_no_place() {
-        let mut handshakes = Handshakes::new(1, 1);
-        let address: IpAddr = "10.0.0.1".parse().expect("an address");
-        let mut tasks = JoinSet::new();
-        let first = handshakes.begin(address);
-        let handle = tasks.spawn(std::future::pending::<()>());
-        handshakes.attach(first, handle.clone());
-        handshakes.end(first);
-        let second = handshakes.begin(address);
-        handshakes.attach(first, handle.clone());
-        handshakes.end(second);
+    #[test]
+    fn who_has_spoken_is_not_cut_off_before_a_fair_time() {
+        let mut handshakes = Handshakes::new(2, 2, GRACE);
+        let now = Instant::now();
+        let mut begin = |now| handshakes.begin(address("10.0.0.1"), now);
+        let ((first, mut first_cut), (_, mut silent)) = (begin(now).expect("free"), begin(now).expect("free"));
+        handshakes.spoke(first, now);
+        let (second, _cut) = handshakes.begin(address("10.0.0.1"), now).expect("in place of the silent one");
+        assert!(matches!(silent.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+        handshakes.spoke(second, now);
+        assert!(handshakes.begin(address("10.0.0.1"), now + GRACE / 2).is_none());
+        assert!(matches!(first_cut.try_recv(), Err(oneshot::error::TryRecvError::Empty)), "goes on");
+        assert!(handshakes.begin(address("10.0.0.1"), now + GRACE).is_some());
+        assert!(matches!(first_cut.try_recv(), Err(oneshot::error::TryRecvError::Closed)), "had its time");
+    }
+
+    #[test]
+    fn a_handshake_that_is_over_takes_no_place() {
+        let mut handshakes = Handshakes::new(1, 1, GRACE);
+        let now = Instant::now();
+        for _ in 0..2 {
+            let (number, _) = handshakes.begin(address("10.0.0.1"), now).expect("free");
+            handshakes.end(number);
+            handshakes.end(number);
+        }
         assert!(handshakes.by_age.is_empty() && handshakes.by_address.is_empty());
-        tokio::task::yield_now().await;
-        assert!(!handle.is_finished(), "it was not cut off");
     }
 }

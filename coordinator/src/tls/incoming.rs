@@ -2,26 +2,35 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::JoinSet,
+    time::{Instant, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 
 use super::{
-    ServerCertificate, TlsConnection, TlsSettings, explain::explain, handshakes::Handshakes, settings::Protection,
+    ServerCertificate, TlsConnection, TlsSettings,
+    explain::explain,
+    handshakes::{Cut, Handshakes},
+    settings::Protection,
 };
 use crate::identity::Now;
 
 /// Connections that wait for the server to take them.
 const READY: usize = 64;
+
+/// Connections that may be shaking hands or waiting for it, for each one that may shake hands: those that wait cost a
+/// descriptor and next to no memory.
+const LINE: usize = 8;
 
 /// How long to wait after the system could not give a connection: it is out of descriptors, and asking again at once
 /// would only keep it busy.
@@ -47,8 +56,7 @@ pub async fn tls_incoming(
 type Ready = mpsc::Sender<io::Result<TlsConnection>>;
 
 async fn accept_all(listener: TcpListener, settings: TlsSettings, ready: Ready) {
-    let limits = Handshakes::new(settings.max_handshakes, settings.max_handshakes_per_address);
-    let handshakes = Arc::new(Mutex::new(limits));
+    let line = Arc::new(Line::new(&settings));
     // Dropped with this function: what is under way then ends too.
     let mut tasks = JoinSet::new();
     loop {
@@ -63,14 +71,17 @@ async fn accept_all(listener: TcpListener, settings: TlsSettings, ready: Ready) 
                 let _ = stream.set_nodelay(true);
                 match &settings.protection {
                     Protection::ClearText => hand_over_clear(&ready, stream, address).await,
+                    Protection::Tls { .. } if tasks.len() >= settings.max_handshakes.saturating_mul(LINE) => {
+                        tracing::debug!(%address, "too-many-wait-for-a-handshake");
+                    }
                     Protection::Tls { config, certificate } => {
                         let acceptor = Acceptor {
-                            tls: Arc::clone(config).into(),
+                            tls: Arc::clone(config),
                             certificate: Arc::clone(certificate),
                             now: Arc::clone(&settings.now),
                             limit: settings.handshake_timeout,
                         };
-                        start(&mut tasks, &handshakes, acceptor, ready.clone(), stream, address);
+                        tasks.spawn(acceptor.hand_over(Arc::clone(&line), ready.clone(), stream, address));
                     }
                 }
             }
@@ -99,38 +110,47 @@ async fn hand_over_clear(ready: &Ready, stream: TcpStream, address: SocketAddr) 
 
 /// What a handshake needs.
 struct Acceptor {
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     certificate: Arc<ServerCertificate>,
     now: Now,
     limit: Duration,
 }
 
-fn start(
-    tasks: &mut JoinSet<()>,
-    handshakes: &Arc<Mutex<Handshakes>>,
-    acceptor: Acceptor,
-    ready: Ready,
-    stream: TcpStream,
-    address: SocketAddr,
-) {
-    let number = lock(handshakes).begin(address.ip());
-    let place = Place { handshakes: Arc::clone(handshakes), number };
-    let handle = tasks.spawn(async move {
-        if let Some(connection) = acceptor.shake_hands(stream, address).await {
-            drop(place);
-            let _ = ready.send(Ok(connection)).await;
-        }
-    });
-    lock(handshakes).attach(number, handle);
-}
-
 impl Acceptor {
-    async fn shake_hands(&self, stream: TcpStream, address: SocketAddr) -> Option<TlsConnection> {
+    async fn hand_over(self, line: Arc<Line>, ready: Ready, stream: TcpStream, address: SocketAddr) {
+        // Waiting has the same limit as the work, each by itself.
+        let Ok(mut place) = timeout(self.limit, line.place(address.ip())).await else {
+            tracing::debug!(%address, "no-turn-for-a-handshake");
+            return;
+        };
+        let number = place.number;
+        let done = tokio::select! {
+            done = timeout(self.limit, self.shake_hands(&line, number, stream, address)) => done,
+            _ = &mut place.cut => return,
+        };
+        drop(place);
+        match done {
+            // A server that is gone takes no connections.
+            Ok(Some(connection)) => drop(ready.send(Ok(connection)).await),
+            Ok(None) => {}
+            Err(_) => tracing::debug!(%address, "handshake-too-slow"),
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        line: &Line,
+        number: u64,
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> Option<TlsConnection> {
         renew_if_due(&self.certificate, &self.now).await;
-        let done = tokio::time::timeout(self.limit, self.tls.accept(stream)).await;
-        let Ok(done) = done else {
-            tracing::debug!(%address, "handshake-too-slow");
-            return None;
+        let done = match LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await {
+            Ok(hello) => {
+                line.lock().spoke(number, Instant::now());
+                hello.into_stream(Arc::clone(&self.tls)).await
+            }
+            Err(error) => Err(error),
         };
         match done.and_then(|stream| TlsConnection::encrypted(stream, address)) {
             Ok(connection) => Some(connection),
@@ -147,15 +167,47 @@ impl Acceptor {
     }
 }
 
+/// Where connections wait for a place.
+struct Line {
+    handshakes: Mutex<Handshakes>,
+    freed: Notify,
+    grace: Duration,
+}
+
+impl Line {
+    fn new(settings: &TlsSettings) -> Self {
+        let (most, grace) = (settings.max_handshakes, settings.handshake_grace);
+        let handshakes = Handshakes::new(most, settings.max_handshakes_per_address, grace);
+        Self { handshakes: Mutex::new(handshakes), freed: Notify::new(), grace }
+    }
+
+    /// Waits for a place: until one is free, or the oldest one has had its time.
+    async fn place(self: &Arc<Self>, address: IpAddr) -> Place {
+        loop {
+            if let Some((number, cut)) = self.lock().begin(address, Instant::now()) {
+                return Place { line: Arc::clone(self), number, cut };
+            }
+            // A place that is of no use to whoever hears of it is found by others when they look again.
+            let _ = timeout(self.grace, self.freed.notified()).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Handshakes> {
+        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Frees a handshake's place, however the handshake ends.
 struct Place {
-    handshakes: Arc<Mutex<Handshakes>>,
+    line: Arc<Line>,
     number: u64,
+    cut: Cut,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.handshakes).end(self.number);
+        self.line.lock().end(self.number);
+        self.line.freed.notify_one();
     }
 }
 
@@ -169,8 +221,4 @@ async fn renew_if_due(certificate: &Arc<ServerCertificate>, now: &Now) {
             tracing::error!(%error, "server-certificate-not-renewed");
         }
     }
-}
-
-fn lock(handshakes: &Mutex<Handshakes>) -> MutexGuard<'_, Handshakes> {
-    handshakes.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -41,7 +41,9 @@ pub struct TlsSettings {
     pub(super) now: Now,
     /// A handshake that takes longer is cut off.
     pub handshake_timeout: Duration,
-    /// Handshakes at a time; where there are more, the oldest is cut off.
+    /// How long a handshake whose client has said hello keeps its place even where others wait for one.
+    pub handshake_grace: Duration,
+    /// Handshakes at a time; where more want to begin, the oldest is cut off.
     pub max_handshakes: usize,
     /// Handshakes at a time with one address (with one /64 of IPv6).
     pub max_handshakes_per_address: usize,
@@ -98,8 +100,15 @@ impl TlsSettings {
     }
 
     fn new(protection: Protection, now: Now) -> Self {
-        let handshake_timeout = Duration::from_secs(10);
-        Self { protection, now, handshake_timeout, max_handshakes: 1024, max_handshakes_per_address: 256 }
+        Self {
+            protection,
+            now,
+            handshake_timeout: Duration::from_secs(10),
+            // Enough for a few hundred handshakes side by side on a busy core.
+            handshake_grace: Duration::from_secs(2),
+            max_handshakes: 1024,
+            max_handshakes_per_address: 256,
+        }
     }
 
     fn tls(paths: &PkiPaths, now: Now, ask_for_certificate: bool) -> Result<Self, TlsError> {

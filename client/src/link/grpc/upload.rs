@@ -11,7 +11,7 @@ use std::{
 };
 
 use fedlora_proto::{
-    MAX_CHUNK_BYTES, digest_bytes,
+    digest_bytes,
     federation::{Chunk, Receipt, UploadHeader, UploadMessage, UploadStatusRequest, Verdict, upload_message::Kind},
 };
 use tokio::sync::mpsc;
@@ -20,6 +20,10 @@ use tonic::Status;
 
 use super::{LinkError, shared::Shared, transfer::Transfer};
 use crate::outbox::Letter;
+
+/// Bytes of a chunk: a quarter of what the protocol allows. The coordinator holds a few of them for each upload, and on
+/// the wire larger ones save nothing.
+const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// Chunks read ahead of the connection: one on its way, one ready.
 const READ_AHEAD: usize = 2;
@@ -131,7 +135,7 @@ impl Feeder {
         }
         let mut offset = self.offset;
         while offset < self.letter.size_bytes {
-            let length = (self.letter.size_bytes - offset).min(MAX_CHUNK_BYTES as u64);
+            let length = (self.letter.size_bytes - offset).min(CHUNK_BYTES);
             let mut data = vec![0; length as usize];
             file.read_exact(&mut data)?;
             let crc32c = crc32c::crc32c(&data);

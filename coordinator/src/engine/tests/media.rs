@@ -231,15 +231,16 @@ impl Files for CrashFiles {
         fs::create_dir_all(path)
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, path: &Path, pieces: &[&[u8]]) -> io::Result<()> {
         self.power.draw()?;
-        fs::write(path, bytes)?;
+        let bytes = pieces.concat();
+        fs::write(path, &bytes)?;
         let mut state = lock(&self.state);
         // Writing over a file changes the same file; what was durable of it may be torn.
         if let Some(file) = state.current.get(path).copied() {
-            state.contents[file].1 = bytes.to_vec();
+            state.contents[file].1 = bytes;
         } else {
-            state.contents.push((Vec::new(), bytes.to_vec()));
+            state.contents.push((Vec::new(), bytes));
             let file = state.contents.len() - 1;
             state.current.insert(path.to_owned(), file);
         }
@@ -279,11 +280,6 @@ impl Files for CrashFiles {
         fs::remove_file(path)?;
         lock(&self.state).current.remove(path);
         Ok(())
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.power.draw()?;
-        fs::read(path)
     }
 
     fn length(&self, path: &Path) -> io::Result<u64> {

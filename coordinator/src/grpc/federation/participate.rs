@@ -14,7 +14,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt as _, adapters::Map, wrappers::ReceiverStream};
 use tonic::{Status, Streaming};
 
 use super::{Authenticate, FederationService, Now, Rounds, Settings};
@@ -29,6 +29,11 @@ const WAITING: usize = 8;
 /// Bytes of a client's reasons that are kept.
 const REASON_BYTES: usize = 500;
 
+/// One message down, or the status that ends the stream. Boxed: a channel sets aside room for 32 of them, for each client.
+type Message = Box<Result<ServerMessage, Status>>;
+/// What a client hears.
+pub(super) type Messages = Map<ReceiverStream<Message>, fn(Message) -> Result<ServerMessage, Status>>;
+
 /// One call of `Participate`.
 pub(super) struct Session<R> {
     rounds: R,
@@ -37,7 +42,7 @@ pub(super) struct Session<R> {
     settings: Arc<Settings>,
     client: ClientId,
     inbound: Streaming<ClientMessage>,
-    outbound: mpsc::Sender<Result<ServerMessage, Status>>,
+    outbound: mpsc::Sender<Message>,
     revoked: Revoked,
     base_model: Digest,
     told: Option<RunId>,
@@ -51,7 +56,7 @@ impl<R: Rounds> Session<R> {
         client: ClientId,
         inbound: Streaming<ClientMessage>,
         revoked: Revoked,
-    ) -> ReceiverStream<Result<ServerMessage, Status>> {
+    ) -> Messages {
         let (outbound, receiver) = mpsc::channel(WAITING + 1);
         let session = Self {
             rounds: service.rounds.clone(),
@@ -66,7 +71,8 @@ impl<R: Rounds> Session<R> {
             told: None,
         };
         tokio::spawn(session.run());
-        ReceiverStream::new(receiver)
+        let unboxed: fn(Message) -> Result<ServerMessage, Status> = |message| *message;
+        ReceiverStream::new(receiver).map(unboxed)
     }
 
     /// From Hello to the end, with the reason as the stream's status.
@@ -75,7 +81,7 @@ impl<R: Rounds> Session<R> {
         let Ok(last) = self.outbound.clone().reserve_owned().await else { return };
         if let Err(error) = self.take_part().await {
             tracing::debug!(client = self.client.0, error = %error, "session ends");
-            last.send(Err(error.into()));
+            last.send(Box::new(Err(error.into())));
         }
     }
 
@@ -205,7 +211,7 @@ impl<R: Rounds> Session<R> {
     async fn send(&mut self, kind: Down) -> Result<(), CallError> {
         let silent: Duration = self.settings.silence();
         let message = ServerMessage { kind: Some(kind) };
-        match self.outbound.send_timeout(Ok(message), silent).await {
+        match self.outbound.send_timeout(Box::new(Ok(message)), silent).await {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(CallError::CutOff),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(CallError::HeartbeatsMissing { silent }),
