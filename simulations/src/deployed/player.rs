@@ -47,7 +47,7 @@ impl Players {
         let shards = Arc::new(clients.train.clone());
         let (notes, heard) = unbounded_channel();
         let mut players = Self { threads: Vec::new(), stops: Vec::new(), failure: Failure::default() };
-        for (&client, rows) in clients.train.iter() {
+        for (&client, rows) in &clients.train {
             let link = hub.link(client, base_model, rows.len() as u64)?;
             let trainer =
                 LocalTrainer::new(Arc::clone(&material.model), Arc::clone(&material.train), Arc::clone(&shards));
