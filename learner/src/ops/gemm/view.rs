@@ -65,33 +65,43 @@ impl<'a> View<'a> {
         (0..self.rows).map(move |row| &self.values[row * self.stride..][..self.columns])
     }
 
-    /// Appends at most `ROWS` rows to `lines`; what is missing of the rows and of the last line is zero.
+    /// Writes at most `ROWS` rows to `lines`; what is missing of the rows and of the last line keeps what it held.
     #[inline(always)]
-    pub(super) fn lines<const ROWS: usize>(self, lines: &mut Vec<Line<ROWS>>) {
-        if !self.transposed && self.rows == ROWS {
-            let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &self.values[row * self.stride..][..self.columns]);
-            let chunks = rows.map(|row| row.as_chunks::<LINE>().0);
-            lines.extend((0..self.columns / LINE).map(|line| chunks.map(|row| row[line])));
-            self.rest_of_lines(self.columns / LINE * LINE, lines);
+    pub(super) fn write_lines<const ROWS: usize>(self, lines: &mut [Line<ROWS>]) {
+        if self.transposed {
+            self.turn_lines(lines);
         } else {
-            self.rest_of_lines(0, lines);
+            self.copy_lines(lines);
         }
     }
 
-    /// The steps from `first` on, element by element.
     #[inline(always)]
-    fn rest_of_lines<const ROWS: usize>(self, first: usize, lines: &mut Vec<Line<ROWS>>) {
-        let (rows, columns) = (self.rows(), self.columns());
-        let (row_stride, column_stride) = if self.transposed { (1, self.stride) } else { (self.stride, 1) };
-        for first in (first..columns).step_by(LINE) {
-            let mut line = [[0.0; LINE]; ROWS];
-            for step in 0..LINE.min(columns - first) {
-                let values = &self.values[(first + step) * column_stride..];
-                for (row, line) in line[..rows].iter_mut().enumerate() {
-                    line[step] = values[row * row_stride];
+    fn copy_lines<const ROWS: usize>(self, lines: &mut [Line<ROWS>]) {
+        for (row, values) in self.dense_rows().take(ROWS).enumerate() {
+            let (whole, rest) = values.as_chunks::<LINE>();
+            for (line, values) in lines.iter_mut().zip(whole) {
+                line[row] = *values;
+            }
+            if let Some(line) = lines.get_mut(whole.len()) {
+                line[row][..rest.len()].copy_from_slice(rest);
+            }
+        }
+    }
+
+    /// The stored rows are the steps here.
+    #[inline(always)]
+    fn turn_lines<const ROWS: usize>(self, lines: &mut [Line<ROWS>]) {
+        for (step, values) in self.dense_rows().enumerate() {
+            let line = &mut lines[step / LINE];
+            if let Some(values) = values.first_chunk::<ROWS>() {
+                for row in 0..ROWS {
+                    line[row][step % LINE] = values[row];
+                }
+            } else {
+                for (line, value) in line.iter_mut().zip(values) {
+                    line[step % LINE] = *value;
                 }
             }
-            lines.push(line);
         }
     }
 
