@@ -1,7 +1,7 @@
-//! Where the values of an update lie: in memory, or in a file that is read in blocks.
+//! Where the values of an update lie: in memory, of which a mapped file is a part, or in a file that is read in blocks.
 //!
-//! Files are read with positioned reads rather than mapped: a mapping is `unsafe` in Rust for a good reason, since a
-//! file that another process shortens turns a read into a crash. Blocks small enough for the cache cost no more.
+//! Positioned reads are for files of which little is known: another process that shortens one causes an error, in a
+//! mapping a crash.
 
 use std::{borrow::Cow, fs::File, io, path::PathBuf};
 
@@ -13,6 +13,8 @@ pub trait UpdateSource: Sync {
     fn factor(&self, module: &ModuleName, side: Side) -> Option<TensorSource<'_>>;
     /// One extra tensor, if it was sent.
     fn extra(&self, name: &str) -> Option<TensorSource<'_>>;
+    /// Lets go of memory that reading has cost so far. Whatever is read again afterwards is found as before.
+    fn release(&self) {}
 }
 
 /// One tensor of an update, wherever its values lie.

@@ -3,11 +3,11 @@
 //! `cargo bench -p fedlora-aggregation`: the mean of 100 adapters of 10 MiB against a loop that only reads them, from
 //! memory and from files in the page cache; one `FedSVD` step, one LoRA-FAIR step and one step of each robust row on one core.
 
-use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, hint::black_box, path::Path, sync::Arc, time::Instant};
 
 use fedlora_adapter::{
-    Adapter, AdapterKind, AdapterSpec, AdapterUpdate, ClientId, LoraFactors, ModuleName, ModuleSpec, RoundId, Tensor,
-    UpdateFile, UpdateSource, encode,
+    Adapter, AdapterKind, AdapterSpec, AdapterUpdate, ClientId, Directive, LoraFactors, ModuleName, ModuleSpec,
+    RoundId, Tensor, UpdateFile, UpdateSource, encode,
 };
 use fedlora_aggregation::{Method, Strategy, WeightedUpdate, aggregate};
 use nalgebra::DMatrix;
@@ -78,6 +78,10 @@ fn step(strategy: &dyn Strategy, previous: &Adapter, sources: &[&dyn UpdateSourc
     black_box(aggregate(strategy, RoundId(1), previous, &updates).expect("valid updates"));
 }
 
+fn open(path: &Path, spec: &AdapterSpec, directive: Directive) -> UpdateFile {
+    UpdateFile::open(path, spec, directive).and_then(UpdateFile::mapped).expect("valid")
+}
+
 fn mean_of_many() {
     // 40 modules of 4096 x 4096 at rank 8 are 40 * 2 * 8 * 4096 * 4 bytes = 10 MiB.
     let spec = spec(40, 4096, 8);
@@ -91,7 +95,7 @@ fn mean_of_many() {
         let tensors = update.tensors().iter().map(|(name, tensor)| (name.as_str(), tensor.as_ref()));
         std::fs::write(path, encode(tensors).expect("encodable")).expect("room for 1 GiB");
     }
-    let files: Vec<_> = paths.iter().map(|path| UpdateFile::open(path, &spec, directive).expect("valid")).collect();
+    let files: Vec<_> = paths.iter().map(|path| open(path, &spec, directive)).collect();
     let in_memory: Vec<_> = adapters.iter().map(|adapter| adapter as &dyn UpdateSource).collect();
     let in_files: Vec<_> = files.iter().map(|file| file as &dyn UpdateSource).collect();
     let [read_memory, mean_memory, read_files, mean_files] = best_of(
@@ -100,7 +104,11 @@ fn mean_of_many() {
             &mut || _ = black_box(sum_of_bits(&adapters)),
             &mut || step(&*strategy, &adapters[0], &in_memory),
             &mut || _ = black_box(sum_of_files(&paths)),
-            &mut || step(&*strategy, &adapters[0], &in_files),
+            &mut || {
+                // Every time with the price of a file's first pages.
+                files.iter().for_each(UpdateSource::release);
+                step(&*strategy, &adapters[0], &in_files);
+            },
         ],
     );
     let speed = |seconds: f64| CLIENTS as f64 * 10.0 / 1024.0 / seconds;

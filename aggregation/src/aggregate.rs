@@ -1,6 +1,13 @@
 //! One round's updates into the next global adapter.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use fedlora_adapter::{
     Adapter, AdapterKind, ClientId, Directive, Factors, HeadPolicy, LoraFactors, ModuleName, RoundId, Tensor,
@@ -62,8 +69,9 @@ pub fn aggregate(
     let updates = Updates::new(previous, strategy.directive(round), cohort);
     let shares = strategy.shares(&updates)?;
     let updates = updates.reweighed(&shares);
+    updates.release();
     let measured = is_residual_defined(&updates) && residual::is_affordable(previous.spec(), updates.len());
-    let step = Step { strategy, round, updates, measured };
+    let step = Step { strategy, round, updates, measured, values_read: AtomicUsize::new(0) };
     let combined: Vec<_> = previous.modules().par_iter().map(|(name, factors)| step.module(name, factors)).collect();
     let mut modules = BTreeMap::new();
     let mut squares = Squares::default();
@@ -81,12 +89,17 @@ fn is_residual_defined(updates: &Updates<'_>) -> bool {
     updates.previous().spec().kind == AdapterKind::Lora && train == Factors::Both && upload == Factors::Both
 }
 
+/// Values that are read of all updates together, 64 MiB, before the memory that this cost is let go of: mapped files
+/// count as memory from the first look at them on, and doing so for every tensor would halve the speed.
+const RELEASED_AFTER: usize = 16 * 1024 * 1024;
+
 /// What stays the same for all tensors of a round.
 struct Step<'a> {
     strategy: &'a dyn Strategy,
     round: RoundId,
     updates: Updates<'a>,
     measured: bool,
+    values_read: AtomicUsize,
 }
 
 impl<'a> Step<'a> {
@@ -97,7 +110,17 @@ impl<'a> Step<'a> {
             let measured = self.measured.then(|| residual::measure(&contributions, &combined)).transpose()?;
             Ok((combined, measured.unwrap_or_default()))
         };
-        combined().map_err(|error: AggregationError| error.in_module(name))
+        let combined = combined().map_err(|error: AggregationError| error.in_module(name));
+        self.release(self.updates.len() * (previous.a.values().len() + previous.b.values().len()));
+        combined
+    }
+
+    /// Counts what was read, and lets go of the updates' memory when enough has come together.
+    fn release(&self, read: usize) {
+        let before = self.values_read.fetch_add(read, Ordering::Relaxed);
+        if before / RELEASED_AFTER != (before + read) / RELEASED_AFTER {
+            self.updates.release();
+        }
     }
 
     fn head(&self) -> Result<BTreeMap<String, Tensor>, AggregationError> {

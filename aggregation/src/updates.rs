@@ -42,6 +42,11 @@ impl<'a> Updates<'a> {
         Self { cohort: self.cohort.reweighed(shares), ..self }
     }
 
+    /// Lets go of the memory that reading the updates has cost so far.
+    pub(crate) fn release(&self) {
+        self.cohort.iter().for_each(|(_, update)| update.update.release());
+    }
+
     /// A module of every update; `previous` is that of the global adapter.
     ///
     /// # Errors

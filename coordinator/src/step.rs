@@ -1,6 +1,6 @@
 //! The server step: a round's accepted update files into the next global adapter.
 //!
-//! Files are read in blocks, never held; modules go to threads; clients count in the order of their numbers. The same
+//! Files are mapped, never held; modules go to threads; clients count in the order of their numbers. The same
 //! updates therefore give the same bytes, whatever the order of arrival, the threads and the restarts in between, and
 //! the same as the simulator makes of them.
 
@@ -100,7 +100,9 @@ impl StepTask {
 
     fn result(&self) -> Result<StepResult, StepError> {
         let directive = self.strategy.directive(self.round);
-        let open = |update: &UpdateMeta| UpdateFile::open(&self.blobs.path(update.blob), self.global.spec(), directive);
+        let open = |update: &UpdateMeta| {
+            UpdateFile::open(&self.blobs.path(update.blob), self.global.spec(), directive)?.mapped()
+        };
         let files: Vec<UpdateFile> =
             self.updates.par_iter().map(open).collect::<Result<_, _>>().map_err(StepError::Update)?;
         let weight = |update: &UpdateMeta| self.weighting.weight(update.examples);

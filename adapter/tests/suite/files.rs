@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs};
 
 use fedlora_adapter::{
-    AdapterError, AdapterFile, AdapterKind, AdapterUpdate, ModuleName, Side, Tensor, UpdateFile, UpdateSource, decode,
-    decode_adapter, encode, encode_adapter, read_adapter,
+    AdapterError, AdapterFile, AdapterKind, AdapterUpdate, ModuleName, Side, Tensor, TensorSource, UpdateFile,
+    UpdateSource, decode, decode_adapter, encode, encode_adapter, read_adapter,
 };
 use proptest::prelude::*;
 
@@ -168,6 +168,48 @@ fn blocks_of_a_file_are_those_of_the_tensor_wherever_they_begin() {
         let found = on_disk.block(offset, &mut first).expect("readable");
         assert_eq!(found, in_memory.block(offset, &mut second).expect("in memory"), "from {offset}");
         assert_eq!(found.len(), 21_usize.saturating_sub(offset).min(8));
+    }
+}
+
+#[test]
+fn a_mapped_file_has_the_values_of_the_update_also_after_their_memory_was_let_go_of() {
+    for kind in [AdapterKind::Lora, AdapterKind::Vera] {
+        let spec = spec(kind);
+        let update = AdapterUpdate::select(&adapter(&spec, 1.0), EVERYTHING);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("update");
+        fs::write(&path, bytes(&update)).expect("a writable folder");
+        let file = UpdateFile::open(&path, &spec, EVERYTHING).and_then(UpdateFile::mapped).expect("valid");
+        for _ in 0..2 {
+            let sources = spec.modules.keys().flat_map(|name| [Side::A, Side::B].map(|side| (name, side)));
+            for (name, side) in sources {
+                let (mapped, in_memory) = (file.factor(name, side), update.factor(name, side));
+                let (mapped, in_memory) = (mapped.expect("sent"), in_memory.expect("sent"));
+                assert!(matches!(mapped, TensorSource::Memory(_)), "{name} is copied");
+                assert_eq!(mapped.load().expect("mapped"), in_memory.load().expect("in memory"), "{name}");
+            }
+            file.release();
+        }
+    }
+}
+
+#[test]
+fn values_that_lie_askew_in_a_file_are_read_instead_of_mapped() {
+    let spec = spec(AdapterKind::Lora);
+    let update = AdapterUpdate::select(&adapter(&spec, 1.0), EVERYTHING);
+    let mut bytes = bytes(&update);
+    // One more space behind the header: valid, but no value lies at a multiple of four bytes any more.
+    let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"));
+    bytes.insert(8 + length as usize, b' ');
+    bytes[..8].copy_from_slice(&(length + 1).to_le_bytes());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("update");
+    fs::write(&path, &bytes).expect("a writable folder");
+    let file = UpdateFile::open(&path, &spec, EVERYTHING).and_then(UpdateFile::mapped).expect("valid");
+    for (name, factors) in adapter(&spec, 1.0).modules() {
+        let source = file.factor(name, Side::B).expect("sent");
+        assert!(matches!(source, TensorSource::File(_)), "{name} is not read");
+        assert_eq!(source.load().expect("readable"), factors.b.values(), "{name}");
     }
 }
 

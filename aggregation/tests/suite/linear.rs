@@ -116,6 +116,8 @@ fn updates_in_files_give_the_bytes_of_updates_in_memory() {
     let from_memory = run(updates.iter().map(|update| update as &dyn UpdateSource).collect());
     let from_files = run(files.iter().map(|file| file as &dyn UpdateSource).collect());
     assert_eq!(from_memory, from_files);
+    let mapped: Vec<_> = files.into_iter().map(|file| file.mapped().expect("a file on disk")).collect();
+    assert_eq!(from_memory, run(mapped.iter().map(|file| file as &dyn UpdateSource).collect()));
 }
 
 #[test]
