@@ -185,6 +185,12 @@ impl Dialer {
         let transport = status.code() == tonic::Code::Unavailable;
         let words = match failure.filter(|_| transport) {
             Some(failure) => format!("cannot connect to {}: {failure}", self.server),
+            // A status that nobody sent has a source.
+            None if !self.server.tls() && std::error::Error::source(status).is_some() => format!(
+                "the connection to {} broke off; if the coordinator uses TLS on this port, write https:// in `server` and \
+                 drop `insecure`",
+                self.server
+            ),
             None => format!("{}: {}", self.server, words(status)),
         };
         Unreachable { code: status.code(), words }

@@ -1,6 +1,9 @@
 //! `fedlora-client`: takes part in federated LoRA training with an institution's own data.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use fedlora_client::cli::{Cli, print_error};
@@ -14,7 +17,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // A filter that cannot be read is no reason not to start.
     let filter = EnvFilter::try_new(cli.log()).unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Colours are for people; a file is read by programs too.
+    log.with_ansi(io::stderr().is_terminal()).init();
     let format = cli.format();
     let code = match cli.run() {
         Ok(answer) => answer.print(format).map_or(5, |()| answer.exit_code),

@@ -52,6 +52,10 @@ pub(crate) struct Book {
     round: u64,
     /// Advance to the next round with each accepted update.
     advances: bool,
+    /// The run is over, and nobody is told.
+    pub(crate) ended: bool,
+    /// Answers to calls of Download, before any chunk.
+    pub(crate) lost_blobs: VecDeque<Status>,
     sessions: Vec<Outgoing>,
     pub(crate) hellos: Vec<Hello>,
     pub(crate) tokens: Vec<String>,
@@ -245,6 +249,8 @@ fn book(global: Adapter, rounds: u64) -> Book {
         rounds,
         round: 1,
         advances: true,
+        ended: false,
+        lost_blobs: VecDeque::new(),
         sessions: Vec::new(),
         hellos: Vec::new(),
         tokens: Vec::new(),
@@ -283,10 +289,10 @@ impl Service {
     fn welcome(&self, hello: Hello, outgoing: Outgoing) {
         self.0.change(|book| {
             book.hellos.push(hello);
-            let (heartbeat_interval_ms, run) = (3_600_000, Some(book.run()));
+            let (heartbeat_interval_ms, run) = (3_600_000, (!book.ended).then(|| book.run()));
             let welcome = Welcome { client_id: 5, heartbeat_interval_ms, server_time_ms: 0, run };
             outgoing.try_send(Ok(message(Kind::Welcome(welcome)))).expect("room");
-            if book.round > 0 && !book.answered(book.round) {
+            if book.round > 0 && !book.ended && !book.answered(book.round) {
                 outgoing.try_send(Ok(book.task())).expect("room");
             }
             book.sessions.push(outgoing);
@@ -343,10 +349,13 @@ impl Federation for Service {
 
     async fn download(&self, request: Request<DownloadRequest>) -> Result<Response<Chunks>, Status> {
         let request = request.into_inner();
-        let (blob, limit) = self.0.change(|book| {
+        let (blob, limit, lost) = self.0.change(|book| {
             book.downloads.push(request.offset);
-            (book.blob.clone(), book.download_breaks.pop_front())
+            (book.blob.clone(), book.download_breaks.pop_front(), book.lost_blobs.pop_front())
         });
+        if let Some(status) = lost {
+            return Err(status);
+        }
         let rest = blob[request.offset as usize..].to_vec();
         let mut offset = request.offset;
         let mut chunks = Vec::new();

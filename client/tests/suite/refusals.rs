@@ -48,6 +48,23 @@ fn trouble_that_may_pass_is_waited_out() {
 }
 
 #[test]
+fn a_round_whose_adapter_is_gone_is_not_asked_for_again() {
+    let coordinator = Coordinator::start(adapter(4, 1), 2);
+    let handle = coordinator.handle();
+    coordinator.change(|book| book.lost_blobs.push_back(with_reason(Code::NotFound, "unknown", "UNKNOWN_BLOB")));
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut client = Client::start(&coordinator, place.path());
+    let playing = std::thread::spawn(move || client.play_to(&adapter(4, 2)));
+    handle.wait(|book| book.declines.iter().any(|decline| decline.round == 1));
+    handle.close_round();
+    playing.join().expect("no panic").expect("the run completes");
+    coordinator.change(|book| {
+        assert_eq!(book.downloads.len(), 2, "one for each round");
+        assert_eq!(book.updates.iter().map(|(header, _)| header.round).collect::<Vec<_>>(), [2]);
+    });
+}
+
+#[test]
 fn a_run_with_another_base_model_is_refused_with_both_digests() {
     let coordinator = Coordinator::start(adapter(4, 1), 1);
     let place = tempfile::tempdir().expect("a temporary directory");

@@ -100,6 +100,22 @@ fn a_coordinator_that_restarts_while_a_client_trains_gets_the_update_of_that_tra
 }
 
 #[test]
+fn a_run_that_ends_while_a_client_is_away_is_over_for_it() {
+    let mut coordinator = Coordinator::start(adapter(4, 1), 2);
+    let (begun, training) = std::sync::mpsc::channel();
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut client = Client::start(&coordinator, place.path());
+    let watch: Watch = client.watch.clone();
+    let trainer = Patient { watch, endless: 1, begun: Box::new(move || begun.send(()).expect("the test waits")) };
+    let playing = std::thread::spawn(move || client.play(trainer, MemoryStore::default()).map(|_| ()));
+    training.recv().expect("training begins");
+    coordinator.change(|book| book.ended = true);
+    coordinator.restart();
+    playing.join().expect("no panic").expect("the end of a run is no failure");
+    coordinator.change(|book| assert_eq!((book.hellos.len(), book.updates.len()), (2, 0)));
+}
+
+#[test]
 fn a_round_that_closes_cancels_training_and_the_next_one_is_played() {
     let coordinator = Coordinator::start(adapter(4, 1), 2);
     let (handle, place) = (coordinator.handle(), tempfile::tempdir().expect("a temporary directory"));

@@ -2,7 +2,12 @@
 
 mod files;
 
-use std::{fmt::Display, future::Future, io, path::PathBuf};
+use std::{
+    fmt::Display,
+    future::Future,
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
 
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,7 +85,9 @@ fn table(args: &ServeArgs, insecure: bool) -> Result<toml::Table, Failure> {
 fn start_log(args: &ServeArgs) -> Result<(), Failure> {
     let wrong = |error: &dyn Display| Failure::configuration(format!("--log-filter {:?}: {error}", args.log_filter));
     let filter = EnvFilter::try_new(&args.log_filter).map_err(|error| wrong(&error))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Colours are for people; a file is read by programs too.
+    let log = tracing_subscriber::fmt().with_ansi(io::stderr().is_terminal());
+    let log = log.with_env_filter(filter).with_writer(io::stderr);
     let started = match args.log_format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),

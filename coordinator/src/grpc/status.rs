@@ -169,6 +169,10 @@ impl From<CallError> for Status {
             // Paths and causes are for the operator's log alone.
             tracing::error!(error = &error as &dyn std::error::Error, "call failed");
         }
+        if matches!(error, CallError::DiskFull) {
+            // The client is told to wait; only the operator can make room.
+            tracing::warn!("{error}: uploads wait until there is room");
+        }
         let mut status = with_reason(error.code(), error.reason(), error.to_string());
         if let Some(wait) = error.retry_after() {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -80,7 +80,7 @@ impl Client {
 }
 
 /// A stream that is fed as it is read: the header is on its way before there is a chunk, as with the real client.
-fn feed(messages: impl Iterator<Item = UploadMessage> + Send + 'static) -> ReceiverStream<UploadMessage> {
+pub(crate) fn feed(messages: impl Iterator<Item = UploadMessage> + Send + 'static) -> ReceiverStream<UploadMessage> {
     let (sender, receiver) = mpsc::channel(2);
     tokio::spawn(async move {
         for message in messages {

@@ -13,12 +13,14 @@
 //! | `FEDLORA_LOAD_HEARTBEAT_MS` | 30000 | how often each one is heard |
 //! | `FEDLORA_LOAD_UPLOADS` | 1000 | uploads at a time; all of them lie on the disk at once |
 //! | `FEDLORA_LOAD_BYTES` | 13000000 | bytes of each, rounded up to whole modules |
+//! | `FEDLORA_LOAD_ROUNDS` | 20 | rounds of clients that train nothing |
 //! | `FEDLORA_LOAD_PROGRAM` | this build's | another coordinator, to compare |
 //!
 //! Memory is what the system says of the coordinator's process: `VmRSS`, and `VmHWM` for the most there was in a phase.
 
 mod clients;
 mod connections;
+mod idle_rounds;
 mod process;
 mod rounds;
 mod update;

@@ -78,11 +78,24 @@ impl Process {
         fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("Linux, and a process of our own");
     }
 
+    /// Seconds of processor time so far, to the hundredth.
+    pub(crate) fn processor_seconds(&self) -> f64 {
+        processor_seconds(&self.child.id().to_string())
+    }
+
     fn status(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux");
         let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel knows it");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
+}
+
+/// Seconds of processor time of a process, `self` for this one.
+pub(crate) fn processor_seconds(process: &str) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("Linux");
+    let numbers = stat.rsplit(')').next().expect("a name in brackets").split_whitespace();
+    // Fields 14 and 15 of proc(5), in ticks of a hundredth; the name was the second.
+    numbers.skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
 }
 
 fn log(state: &Path) -> PathBuf {

@@ -8,7 +8,7 @@ use fedlora_proto::{
 use tonic::codegen::Bytes;
 
 /// Bytes of a chunk, as the real client sends them.
-const CHUNK_BYTES: usize = 256 * 1024;
+pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
 /// What all updates have in common.
 #[derive(Clone)]

@@ -37,9 +37,14 @@ pub(crate) struct World {
 impl World {
     /// `clients` enrolled clients, and a run of one round with an adapter of about `bytes` that begins when all are there.
     pub(crate) fn new(clients: u64, bytes: u64) -> Self {
+        Self::of_rounds(1, clients, bytes)
+    }
+
+    /// The same with a run of several rounds.
+    pub(crate) fn of_rounds(rounds: u64, clients: u64, bytes: u64) -> Self {
         let state = tempfile::tempdir().expect("a temporary folder");
         let clients_configs = enrol(clients, state.path());
-        let global = begin_run(state.path(), clients, bytes.div_ceil(MODULE_BYTES));
+        let global = begin_run(state.path(), rounds, clients, bytes.div_ceil(MODULE_BYTES));
         Self { state, clients: clients_configs, global }
     }
 }
@@ -99,7 +104,7 @@ pub(crate) fn base_model() -> Digest {
 }
 
 /// Begins a run as an operator does, before the program is started.
-fn begin_run(state: &Path, clients: u64, modules: u64) -> Arc<Adapter> {
+fn begin_run(state: &Path, rounds: u64, clients: u64, modules: u64) -> Arc<Adapter> {
     let module = ModuleSpec { d_in: WIDTH, d_out: WIDTH };
     let model = ModelDescription {
         base_model: "nobody/loads-it".to_owned(),
@@ -110,7 +115,7 @@ fn begin_run(state: &Path, clients: u64, modules: u64) -> Arc<Adapter> {
         labels: Vec::new(),
     };
     let text = format!(
-        "num-rounds = 1\nlearning-rate = 0.01\nlocal-steps = 1\nmin-available-clients = {clients}\n\
+        "num-rounds = {rounds}\nlearning-rate = 0.01\nlocal-steps = 1\nmin-available-clients = {clients}\n\
          method.name = 'fedavg'\nlora.r = {RANK}\n"
     );
     let config = RunConfig::take(&mut text.parse().expect("TOML")).expect("a configuration");

@@ -183,6 +183,11 @@ impl<'a> Stream<'a> {
                 warn_of_skew(shared, welcome.server_time_ms);
                 shared.progress.say("connected, waiting for a round");
                 tracing::info!(server = %connection.dialer.server(), client = self.client, "connected");
+                if shared.missed_the_end(welcome.run.as_ref().map(|run| run.run_id))
+                    && let Some(end) = self.finish("it ended while this client was away")
+                {
+                    return Ok(Some(end));
+                }
                 welcome.run.map_or(Ok(()), |run| self.enter(run))?;
             }
             Some(Kind::Run(run)) => self.enter(run)?,
@@ -205,6 +210,7 @@ impl<'a> Stream<'a> {
             return Err(LinkError::BaseModel { run: run.name, expected, found });
         }
         let (id, name, labels) = (run.run_id, run.name, run.labels);
+        self.connection.shared.entered(id);
         self.run = Some(Arc::new(RunInfo { id, name, spec: Arc::new(spec), base_model: found, labels }));
         Ok(())
     }

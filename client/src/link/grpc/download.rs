@@ -16,7 +16,7 @@ use fedlora_proto::{
 };
 use tonic::Status;
 
-use super::{LinkError, shared::Offer, transfer::Transfer};
+use super::{LinkError, error::is_over, shared::Offer, transfer::Transfer};
 
 /// Everything that an adapter consists of.
 const WHOLE: Directive =
@@ -83,6 +83,12 @@ impl Transfer {
                 Err(Failure::File(error)) => return Err(error),
                 Err(Failure::Call(status)) => status,
             };
+            if is_over(&status) {
+                // Whoever comes back after the end of a round is not told of it. Should the round be open all the same,
+                // it does not wait for this client.
+                self.shared.decline(offer.key.round, "the coordinator no longer has the adapter of this round");
+                return Ok(None);
+            }
             if !self.wait(&status, &mut backoff).await? {
                 return Ok(None);
             }

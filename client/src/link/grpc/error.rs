@@ -104,6 +104,11 @@ impl LinkError {
     }
 }
 
+/// Whether a coordinator no longer has what was asked for, because its round is over.
+pub(super) fn is_over(status: &Status) -> bool {
+    reason(status) == "UNKNOWN_BLOB"
+}
+
 /// The stable reason code of a status; empty where there is none.
 fn reason(status: &Status) -> String {
     let reason = status.metadata().get("fedlora-reason").and_then(|value| value.to_str().ok());

@@ -41,6 +41,8 @@ struct State {
     withdrawn: bool,
     /// The last task that was answered.
     done: Option<TaskKey>,
+    /// The run that this client takes part in.
+    run: Option<u64>,
     /// Why there will be no more work.
     over: Option<Result<(), LinkError>>,
     stopping: bool,
@@ -156,9 +158,20 @@ impl Shared {
         self.change(|state| state.over = Some(outcome));
     }
 
+    /// The client takes part in a run.
+    pub(super) fn entered(&self, run: u64) {
+        self.change(|state| state.run = Some(run));
+    }
+
+    /// Whether the run that this client took part in is not the coordinator's any more.
+    pub(super) fn missed_the_end(&self, current: Option<u64>) -> bool {
+        self.lock().run.is_some_and(|run| current != Some(run))
+    }
+
     /// The run is over and nothing of it is wanted any more.
     pub(super) fn run_over(&self) {
         self.change(|state| {
+            state.run = None;
             state.offered = None;
             self.withdraw(state, |_| true);
         });
