@@ -9,7 +9,11 @@ use fedlora_proto::{
     federation::{federation_server::FederationServer, identity_server::IdentityServer},
     operator::operator_server::OperatorServer,
 };
-use tokio::{net::TcpListener, task::spawn_blocking, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::spawn_blocking,
+    time::timeout,
+};
 use tonic_health::server::HealthReporter;
 
 use crate::{
@@ -90,7 +94,7 @@ impl Coordinator {
     pub async fn open(config: ServeConfig) -> Result<Self, ServeError> {
         config.validate()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let (grpc, http) = (listen(config.listen).await?, listen(config.http_listen).await?);
+        let (grpc, http) = (listen(config.listen)?, listen(config.http_listen)?);
         let (state, now) = (config.state_dir.clone(), clock.now());
         let opened = spawn_blocking(move || {
             let engine = Engine::open(&state, EngineSettings::default(), now)?;
@@ -207,8 +211,20 @@ impl Coordinator {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+/// Connections that wait to be accepted, as far as the system allows: after a restart all clients come at once, and whoever
+/// finds no place tries again after seconds.
+const WAITING: u32 = 16 * 1024;
+
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let listening = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // The address of a coordinator that was just killed is free again, though its last connections linger.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(WAITING)
+    };
+    listening().map_err(|source| ServeError::Listen { address, source })
 }
 
 /// How callers are known and connections protected.

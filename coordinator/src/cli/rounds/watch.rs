@@ -107,7 +107,9 @@ impl Bars {
         let style = |template: &str| {
             ProgressStyle::with_template(template).map_err(|error| Failure::files(format!("progress: {error}")))
         };
-        let round = self.screen.add(ProgressBar::new(0).with_style(style("{prefix} [{bar:30}] {pos}/{len} {msg}")?));
+        let invited = detail.summary.as_ref().map_or(0, |summary| summary.invited);
+        let bar = ProgressBar::new(invited).with_style(style("{prefix} [{bar:30}] {pos}/{len} {msg}")?);
+        let round = self.screen.add(bar);
         round.set_prefix(format!("round {}", number(detail)));
         self.round = Some(round);
         for _ in detail.clients.iter().take(CLIENTS) {
