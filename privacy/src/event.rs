@@ -1,0 +1,63 @@
+//! What accountants add up: steps of the Gaussian mechanism on a random sample.
+
+use serde::{Deserialize, Serialize};
+
+use crate::PrivacyError;
+
+/// `steps` releases of `sum of clipped contributions + N(0, (noise_multiplier · C)²)`, each over a fresh Poisson sample.
+///
+/// Units enter each sample independently with probability `sample_rate`. Neighbours differ by one unit, added or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SampledGaussian {
+    /// Standard deviation of the noise over the sensitivity `C`. At least 0; 0 protects nobody.
+    noise_multiplier: f64,
+    /// Probability of a unit to be in a sample, in `[0, 1]`; 1 is the plain Gaussian mechanism.
+    sample_rate: f64,
+    /// Number of releases.
+    steps: u64,
+}
+
+impl SampledGaussian {
+    /// Checked parameters.
+    ///
+    /// # Errors
+    /// [`PrivacyError::Parameter`] for a value outside its range, NaN included.
+    pub fn new(noise_multiplier: f64, sample_rate: f64, steps: u64) -> Result<Self, PrivacyError> {
+        let parameter = |name, expected, found| Err(PrivacyError::Parameter { name, expected, found });
+        if !(noise_multiplier.is_finite() && noise_multiplier >= 0.0) {
+            return parameter("noise-multiplier", "a finite number of at least 0", noise_multiplier);
+        }
+        if !(0.0..=1.0).contains(&sample_rate) {
+            return parameter("sample-rate", "a number from 0 to 1", sample_rate);
+        }
+        Ok(Self { noise_multiplier, sample_rate, steps })
+    }
+
+    /// Standard deviation of the noise over the sensitivity.
+    #[must_use]
+    pub fn noise_multiplier(&self) -> f64 {
+        self.noise_multiplier
+    }
+
+    /// Probability of a unit to be in a sample.
+    #[must_use]
+    pub fn sample_rate(&self) -> f64 {
+        self.sample_rate
+    }
+
+    /// Number of releases.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+}
+
+/// Turns a history of releases into one privacy guarantee.
+pub trait Accountant {
+    /// The smallest `ε` it can prove at this `delta` for all of `history` together; infinite where nothing protects.
+    ///
+    /// # Errors
+    /// A `delta` outside `(0, 1)`.
+    fn epsilon(&self, history: &[SampledGaussian], delta: f64) -> Result<f64, PrivacyError>;
+}
