@@ -2,8 +2,11 @@
 
 use crate::Digest;
 
-/// Bytes hashed at a time: BLAKE3 takes many chunks of 1 KiB side by side, and one piece alone is often only a few.
-const BLOCK_BYTES: usize = 128 * 1024;
+/// Bytes hashed at a time: what is collected is still in the first-level cache when it is hashed.
+///
+/// BLAKE3 is a binary tree over chunks of 1 KiB, and takes many side by side only in whole subtrees. So pieces are cut where
+/// a block ends: blocks of a power of two, one after the other, are such subtrees.
+const BLOCK_BYTES: usize = 16 * 1024;
 
 /// Collects pieces; the digest is that of all their bytes in order, wherever one piece ends.
 #[derive(Debug)]
@@ -20,16 +23,21 @@ impl DigestWriter {
     }
 
     /// Adds a piece.
-    pub(crate) fn write(&mut self, piece: &[u8]) {
-        if self.pending.len() + piece.len() > BLOCK_BYTES {
-            self.hasher.update(&self.pending);
-            self.pending.clear();
+    pub(crate) fn write(&mut self, mut piece: &[u8]) {
+        while self.pending.len() + piece.len() >= BLOCK_BYTES {
+            if self.pending.is_empty() {
+                let (blocks, rest) = piece.split_at(piece.len() - piece.len() % BLOCK_BYTES);
+                self.hasher.update(blocks);
+                piece = rest;
+            } else {
+                let (last, rest) = piece.split_at(BLOCK_BYTES - self.pending.len());
+                self.pending.extend_from_slice(last);
+                self.hasher.update(&self.pending);
+                self.pending.clear();
+                piece = rest;
+            }
         }
-        if piece.len() > BLOCK_BYTES {
-            self.hasher.update(piece);
-        } else {
-            self.pending.extend_from_slice(piece);
-        }
+        self.pending.extend_from_slice(piece);
     }
 
     /// The digest of everything written.
@@ -46,7 +54,7 @@ mod tests {
     #[test]
     fn where_pieces_end_does_not_matter() {
         let bytes: Vec<u8> = (0..500_000_u32).map(|index| (index % 251) as u8).collect();
-        for size in [1_000, 4_096, 131_072, 131_073, 400_000] {
+        for size in [1_000, 4_096, BLOCK_BYTES, BLOCK_BYTES + 1, 400_000] {
             let mut writer = DigestWriter::new(0);
             bytes.chunks(size).for_each(|piece| writer.write(piece));
             assert_eq!(writer.finish(), Digest::of(&bytes), "pieces of {size}");

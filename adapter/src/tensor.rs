@@ -1,12 +1,17 @@
 //! Row-major f32 storage: the one layout that factors, heads and files share, so that nothing is transposed on its way.
 
+use std::sync::Arc;
+
 use crate::{AdapterError, spec::product};
 
 /// An owned row-major tensor.
+///
+/// Clones share their values until one of them is changed: thousands of clients hold the same broadcast adapter, and
+/// what they keep, send and store are the same tensors under other names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
     shape: Vec<usize>,
-    values: Vec<f32>,
+    values: Arc<Vec<f32>>,
 }
 
 /// A borrowed row-major tensor, perhaps in a mapped file.
@@ -26,7 +31,7 @@ impl Tensor {
     pub fn new(shape: Vec<usize>, values: Vec<f32>) -> Result<Self, AdapterError> {
         let expected = product(&shape);
         match expected {
-            Some(expected) if expected == values.len() => Ok(Self { shape, values }),
+            Some(expected) if expected == values.len() => Ok(Self { shape, values: Arc::new(values) }),
             _ => {
                 Err(AdapterError::WrongLength { expected: expected.unwrap_or(usize::MAX), found: values.len(), shape })
             }
@@ -36,14 +41,14 @@ impl Tensor {
     /// All zeros.
     #[must_use]
     pub fn zeros(shape: &[usize]) -> Self {
-        Self { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
+        Self { shape: shape.to_vec(), values: Arc::new(vec![0.0; shape.iter().product()]) }
     }
 
     /// Each value from its row-major index.
     #[must_use]
     pub fn from_fn(shape: &[usize], value: impl FnMut(usize) -> f32) -> Self {
         let length = shape.iter().product();
-        Self { shape: shape.to_vec(), values: (0..length).map(value).collect() }
+        Self { shape: shape.to_vec(), values: Arc::new((0..length).map(value).collect()) }
     }
 
     /// Sizes, outermost first.
@@ -58,15 +63,15 @@ impl Tensor {
         &self.values
     }
 
-    /// Row-major values, to be changed in place.
+    /// Row-major values, to be changed in place; a tensor that shares them gets its own first.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        &mut self.values
+        Arc::<Vec<f32>>::make_mut(&mut self.values)
     }
 
-    /// The values without their shape.
+    /// The values without their shape; copied only if another tensor shares them.
     #[must_use]
     pub fn into_values(self) -> Vec<f32> {
-        self.values
+        Arc::unwrap_or_clone(self.values)
     }
 
     /// A borrowed view.
@@ -86,7 +91,7 @@ impl TensorRef<'_> {
     /// A copy that owns its values.
     #[must_use]
     pub fn to_tensor(self) -> Tensor {
-        Tensor { shape: self.shape.to_vec(), values: self.values.to_vec() }
+        Tensor { shape: self.shape.to_vec(), values: Arc::new(self.values.to_vec()) }
     }
 
     /// First size; 1 for a scalar.
@@ -110,9 +115,9 @@ impl TensorRef<'_> {
                 found: self.shape.to_vec(),
             });
         }
-        // A sum of x·0 is NaN exactly when some x is not finite, and it vectorises; the index is looked for only then.
-        let probe: f32 = self.values.chunks(4096).map(|chunk| chunk.iter().map(|x| x * 0.0).sum::<f32>()).sum();
-        if probe == 0.0 {
+        // Whole chunks without a way out halfway vectorise; the index is looked for only where there is one.
+        let finite = |chunk: &[f32]| chunk.iter().fold(true, |finite, x| finite & x.is_finite());
+        if self.values.chunks(4096).all(finite) {
             return Ok(());
         }
         let index = self.values.iter().position(|x| !x.is_finite()).unwrap_or(0);

@@ -49,7 +49,8 @@ impl ToyTrainer {
     fn outcome(&self, job: &Job) -> LocalOutcome {
         let target = self.targets.get(&job.client).filter(|target| target.adapter.spec() == job.start.spec());
         let Some(target) = target else {
-            return LocalOutcome { adapter: job.start.clone(), examples: 1, steps: 0, train_loss: 0.0, last_loss: 0.0 };
+            let adapter = copied(&job.start);
+            return LocalOutcome { adapter, examples: 1, steps: 0, train_loss: 0.0, last_loss: 0.0 };
         };
         let mut losses = Vec::with_capacity(self.steps as usize);
         let mut adapter = job.start.clone();
@@ -74,6 +75,16 @@ impl Trainer for ToyTrainer {
     fn train(&mut self, jobs: &[Job]) -> Vec<Result<LocalOutcome, Infallible>> {
         jobs.iter().map(|job| Ok(self.outcome(job))).collect()
     }
+}
+
+/// The same values in memory of their own, as every trainer that computes something returns them.
+fn copied(adapter: &Adapter) -> Adapter {
+    let (spec, mut modules, mut head) = adapter.clone().into_parts();
+    for tensor in modules.values_mut().flat_map(|own| [&mut own.a, &mut own.b]).chain(head.values_mut()) {
+        // Asking for values to change is what parts them from those that the job still shares.
+        let _ = tensor.values_mut();
+    }
+    Adapter::new(spec, modules, head).unwrap_or_else(|_| adapter.clone())
 }
 
 /// One step towards the target, and the loss before it.
