@@ -4,11 +4,13 @@
 //! being transposed, and what this module calls `a_t` (`d_in x r`) is the stored `A`, `b_t` (`r x d_out`) the stored
 //! `B`. Results go back the same way.
 
+mod gram;
 mod jacobi;
 
 use fedlora_adapter::{AdapterError, Tensor, TensorSource};
 use nalgebra::DMatrix;
 
+pub(crate) use gram::{Vectors, gram};
 pub(crate) use jacobi::{Rotation, orthogonalise_columns};
 
 /// A matrix of f64, column-major.

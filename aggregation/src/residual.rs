@@ -12,7 +12,7 @@ use fedlora_adapter::{AdapterSpec, LoraFactors, Side, TensorSource};
 
 use crate::{
     AggregationError, Contribution,
-    low_rank::{self, Matrix},
+    low_rank::{self, Matrix, Vectors, gram},
     mean::weighted_mean_f64,
 };
 
@@ -55,74 +55,111 @@ pub(crate) fn is_affordable(spec: &AdapterSpec, clients: usize) -> bool {
 /// # Errors
 /// A source that cannot be read.
 pub(crate) fn measure(contributions: &[Contribution<'_>], result: &LoraFactors) -> Result<Squares, AggregationError> {
-    let moments = Moments::new(contributions)?;
-    let a_t = low_rank::transposed(&TensorSource::Memory(result.a.as_ref()))?;
-    let b_t = low_rank::transposed(&TensorSource::Memory(result.b.as_ref()))?;
-    // (B - B̄) A + B̄ (A - Ā), as one product of rank 2r.
-    let left_t = stack_rows(&(&b_t - &moments.mean_b_t), &moments.mean_b_t);
-    let right_t = stack_columns(&a_t, &(&a_t - &moments.mean_a_t));
-    let shift = product_inner(&left_t, &right_t, &left_t, &right_t);
-    let covariance = moments.covariance_norm_squared();
-    let error = shift - 2.0 * moments.inner_with_covariance(&left_t, &right_t) + covariance;
-    Ok(Squares { error: error.max(0.0), reference: moments.product_norm_squared() })
+    let mut blocks = Blocks::new(contributions)?;
+    let shift = blocks.push_shift(result)?;
+    let grams = blocks.grams();
+    let covariance = |sign: f64| covariance(contributions, sign);
+    // With S_B = B - B̄ and S_A = A - Ā: (B - B̄) A + B̄ (A - Ā) = S_B Ā + S_B S_A + B̄ S_A.
+    let moved = [(shift, MEAN), (shift, shift), (MEAN, shift)].map(|(b, a)| Term { factor: 1.0, b, a });
+    let error: Vec<Term> = moved.into_iter().chain(covariance(-1.0)).collect();
+    Ok(Squares { error: grams.norm_squared(&error), reference: grams.norm_squared(&mean_product(contributions)) })
 }
 
-/// Means of the factors, and the clients' deviations from them.
-pub(crate) struct Moments {
-    /// `Āᵀ`, `d_in x r`.
-    pub(crate) mean_a_t: Matrix,
-    /// `B̄ᵀ`, `r x d_out`.
-    pub(crate) mean_b_t: Matrix,
-    deviations: Vec<Deviation>,
+/// `‖dW*‖²` of the mean of the clients' products.
+///
+/// # Errors
+/// A source that cannot be read.
+pub(crate) fn product_norm_squared(contributions: &[Contribution<'_>]) -> Result<f64, AggregationError> {
+    Ok(Blocks::new(contributions)?.grams().norm_squared(&mean_product(contributions)))
 }
 
-struct Deviation {
-    share: f64,
-    /// `E_kᵀ`, `d_in x r`.
-    a_t: Matrix,
-    /// `D_kᵀ`, `r x d_out`.
-    b_t: Matrix,
+/// Index of the means among the blocks; client `k`, counted from 1, has index `k`.
+const MEAN: usize = 0;
+
+/// `factor · X_b Y_a`, a product of two blocks.
+#[derive(Debug, Clone, Copy)]
+struct Term {
+    factor: f64,
+    b: usize,
+    a: usize,
 }
 
-impl Moments {
-    pub(crate) fn new(contributions: &[Contribution<'_>]) -> Result<Self, AggregationError> {
+/// `sign · C`, a sum over the clients.
+fn covariance(contributions: &[Contribution<'_>], sign: f64) -> impl Iterator<Item = Term> {
+    (1..).zip(contributions).map(move |(client, one)| Term { factor: sign * one.share, b: client, a: client })
+}
+
+/// `dW* = B̄Ā + C`.
+fn mean_product(contributions: &[Contribution<'_>]) -> Vec<Term> {
+    std::iter::once(Term { factor: 1.0, b: MEAN, a: MEAN }).chain(covariance(contributions, 1.0)).collect()
+}
+
+/// Means of the factors, the clients' deviations from them, and perhaps a result's.
+struct Blocks {
+    rank: usize,
+    /// `d_in x r` each.
+    a_t: Vec<Matrix>,
+    /// `r x d_out` each.
+    b_t: Vec<Matrix>,
+}
+
+impl Blocks {
+    fn new(contributions: &[Contribution<'_>]) -> Result<Self, AggregationError> {
         let (mean_a_t, mean_b_t) = means(contributions)?;
-        let deviations = contributions
-            .iter()
-            .map(|contribution| {
-                Ok(Deviation {
-                    share: contribution.share,
-                    a_t: low_rank::transposed(&contribution.a)? - &mean_a_t,
-                    b_t: low_rank::transposed(&contribution.b)? - &mean_b_t,
-                })
-            })
-            .collect::<Result<_, AggregationError>>()?;
-        Ok(Self { mean_a_t, mean_b_t, deviations })
+        let mut blocks = Self { rank: mean_b_t.nrows(), a_t: vec![mean_a_t], b_t: vec![mean_b_t] };
+        for contribution in contributions {
+            blocks.push(&contribution.a, &contribution.b)?;
+        }
+        Ok(blocks)
     }
 
-    /// `‖dW*‖² = ‖B̄Ā‖² + 2<B̄Ā, C> + ‖C‖²`.
-    pub(crate) fn product_norm_squared(&self) -> f64 {
-        let (b_t, a_t) = (&self.mean_b_t, &self.mean_a_t);
-        let mean_product = product_inner(b_t, a_t, b_t, a_t);
-        (mean_product + 2.0 * self.inner_with_covariance(b_t, a_t) + self.covariance_norm_squared()).max(0.0)
+    /// Adds a result's deviation and returns its index.
+    fn push_shift(&mut self, result: &LoraFactors) -> Result<usize, AggregationError> {
+        let [a, b] = [&result.a, &result.b].map(|tensor| TensorSource::Memory(tensor.as_ref()));
+        self.push(&a, &b)?;
+        Ok(self.a_t.len() - 1)
     }
 
-    /// `<L R, C>` for `L` given by its transpose and `R` by its transpose.
-    fn inner_with_covariance(&self, left_t: &Matrix, right_t: &Matrix) -> f64 {
-        self.deviations.iter().map(|d| d.share * product_inner(left_t, right_t, &d.b_t, &d.a_t)).sum()
+    fn push(&mut self, a: &TensorSource<'_>, b: &TensorSource<'_>) -> Result<(), AggregationError> {
+        let a_t = low_rank::transposed(a)? - &self.a_t[MEAN];
+        let b_t = low_rank::transposed(b)? - &self.b_t[MEAN];
+        self.a_t.push(a_t);
+        self.b_t.push(b_t);
+        Ok(())
     }
 
-    /// `‖C‖² = sum over i, j of p_i p_j <D_i E_i, D_j E_j>`.
-    fn covariance_norm_squared(&self) -> f64 {
+    fn grams(&self) -> Grams {
+        let (a, b) = (gram(&self.a_t, Vectors::Columns), gram(&self.b_t, Vectors::Rows));
+        Grams { rank: self.rank, a, b }
+    }
+}
+
+/// `Yᵢ Yⱼᵀ` and `Xᵢᵀ Xⱼ` of all blocks, from which every inner product of their products follows.
+struct Grams {
+    rank: usize,
+    a: Matrix,
+    b: Matrix,
+}
+
+impl Grams {
+    /// The squared Frobenius norm of a sum of products.
+    fn norm_squared(&self, terms: &[Term]) -> f64 {
         let mut sum = 0.0;
-        for (index, first) in self.deviations.iter().enumerate() {
-            sum += first.share * first.share * product_inner(&first.b_t, &first.a_t, &first.b_t, &first.a_t);
-            for second in &self.deviations[index + 1..] {
-                let inner = product_inner(&first.b_t, &first.a_t, &second.b_t, &second.a_t);
-                sum += 2.0 * first.share * second.share * inner;
+        for (index, first) in terms.iter().enumerate() {
+            sum += first.factor * first.factor * self.inner(*first, *first);
+            for second in &terms[index + 1..] {
+                sum += 2.0 * first.factor * second.factor * self.inner(*first, *second);
             }
         }
-        sum
+        // Rounding can leave a little less than nothing.
+        sum.max(0.0)
+    }
+
+    /// `<X Y, U V> = <Xᵀ U, Y Vᵀ>`.
+    fn inner(&self, first: Term, second: Term) -> f64 {
+        let size = (self.rank, self.rank);
+        let b = self.b.view((first.b * self.rank, second.b * self.rank), size);
+        b.dot(&self.a.view((first.a * self.rank, second.a * self.rank), size))
     }
 }
 
@@ -137,18 +174,4 @@ pub(crate) fn mean_t(contributions: &[Contribution<'_>], side: Side) -> Result<M
     let rows = sources.first().and_then(|(_, source)| source.shape().first().copied()).unwrap_or(1).max(1);
     let mean = weighted_mean_f64(&sources)?;
     Ok(Matrix::from_vec(mean.len() / rows, rows, mean))
-}
-
-/// `<X Y, U V> = <Xᵀ U, Y Vᵀ>` from `Xᵀ`, `Yᵀ`, `Uᵀ`, `Vᵀ`.
-fn product_inner(x_t: &Matrix, y_t: &Matrix, u_t: &Matrix, v_t: &Matrix) -> f64 {
-    low_rank::inner(&(x_t * u_t.transpose()), &y_t.tr_mul(v_t))
-}
-
-fn stack_rows(upper: &Matrix, lower: &Matrix) -> Matrix {
-    stack_columns(&upper.transpose(), &lower.transpose()).transpose()
-}
-
-fn stack_columns(left: &Matrix, right: &Matrix) -> Matrix {
-    let columns = left.column_iter().chain(right.column_iter()).collect::<Vec<_>>();
-    Matrix::from_columns(&columns)
 }

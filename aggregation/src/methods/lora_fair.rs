@@ -17,7 +17,7 @@ use crate::{
     AggregationError, Contribution, Strategy,
     low_rank::{self, Matrix},
     parameters,
-    residual::{Moments, means},
+    residual::{means, product_norm_squared},
 };
 
 const NAME: &str = "lora-fair";
@@ -87,7 +87,7 @@ impl Strategy for LoraFair {
         let correction_t = match self.mode {
             Mode::Ridge => ridge::solve(&gram, &defect_t, self.lambda),
             Mode::Cosine => {
-                let target = Moments::new(contributions)?.product_norm_squared().sqrt();
+                let target = product_norm_squared(contributions)?.sqrt();
                 cosine::Problem::new(&gram, &mean_b_t, &defect_t, target, self.lambda).solve()
             }
         };
