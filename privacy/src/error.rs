@@ -14,4 +14,63 @@ pub enum PrivacyError {
         /// Its value.
         found: f64,
     },
+    /// The operating system gives no random numbers, so there is nothing to make noise of.
+    #[error("the operating system gives no random numbers; noise from anything else would protect nobody")]
+    NoRandomness(#[source] getrandom::Error),
+    /// A sum that cannot be released: clipped contributions are finite, so this is an error of the engine.
+    #[error("value {index} of tensor {tensor} in a sum of clipped contributions is {found}, expected a finite number")]
+    NotFinite {
+        /// Which slice.
+        tensor: usize,
+        /// Where in it.
+        index: usize,
+        /// NaN or an infinity.
+        found: f32,
+    },
+    /// As many bounds as layers are needed.
+    #[error("{found} layers for {expected} clip bounds; give every layer its bound")]
+    Layers {
+        /// Number of bounds.
+        expected: usize,
+        /// Number of layers.
+        found: usize,
+    },
+    /// No accountant of this name.
+    #[error("accountant is {found:?}, expected one of {choices}")]
+    UnknownAccountant {
+        /// The name.
+        found: String,
+        /// The names there are.
+        choices: &'static str,
+    },
+    /// A target that no value of the parameter can meet.
+    #[error("epsilon {epsilon} at delta {delta} is out of reach: {name} {limit} still gives epsilon {found}")]
+    OutOfReach {
+        /// The parameter that was searched.
+        name: &'static str,
+        /// The last value that was tried.
+        limit: f64,
+        /// The target.
+        epsilon: f64,
+        /// Its `delta`.
+        delta: f64,
+        /// What the last value gives.
+        found: f64,
+    },
+}
+
+/// Fails unless `0 < delta < 1`; at 0 no amount of Gaussian noise is enough, at 1 none is needed.
+pub(crate) fn check_delta(delta: f64) -> Result<(), PrivacyError> {
+    if delta > 0.0 && delta < 1.0 {
+        return Ok(());
+    }
+    Err(PrivacyError::Parameter { name: "delta", expected: "a number between 0 and 1, both excluded", found: delta })
+}
+
+/// Fails unless `epsilon` is finite and at least 0.
+pub(crate) fn check_epsilon(epsilon: f64) -> Result<(), PrivacyError> {
+    if epsilon >= 0.0 && epsilon.is_finite() {
+        return Ok(());
+    }
+    Err(PrivacyError::Parameter { name: "epsilon", expected: "a finite number of at least 0", found: epsilon })
 }

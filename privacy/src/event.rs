@@ -6,7 +6,8 @@ use crate::PrivacyError;
 
 /// `steps` releases of `sum of clipped contributions + N(0, (noise_multiplier · C)²)`, each over a fresh Poisson sample.
 ///
-/// Units enter each sample independently with probability `sample_rate`. Neighbours differ by one unit, added or removed.
+/// Units enter each sample independently with probability `sample_rate`. Neighbours differ by one unit, added or removed;
+/// where the rate is a batch size over the number of units, that number is taken as known, and the unit's place may be blank.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SampledGaussian {
@@ -60,4 +61,10 @@ pub trait Accountant {
     /// # Errors
     /// A `delta` outside `(0, 1)`.
     fn epsilon(&self, history: &[SampledGaussian], delta: f64) -> Result<f64, PrivacyError>;
+
+    /// The smallest `δ` it can prove at this `epsilon` for all of `history` together; at most 1.
+    ///
+    /// # Errors
+    /// An `epsilon` that is negative or not finite.
+    fn delta(&self, history: &[SampledGaussian], epsilon: f64) -> Result<f64, PrivacyError>;
 }
