@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Directive, RoundId};
+use crate::{Digest, Directive, PrivacyTerms, RoundId};
 
 /// How much a client trains in one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub enum Schedule {
 pub struct LocalHyperparameters {
     /// How much to train.
     pub work: LocalWork,
-    /// Examples per optimiser step.
+    /// Examples per optimiser step; in private training their expected number.
     pub batch_size: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
@@ -65,12 +65,16 @@ pub struct LocalHyperparameters {
     pub schedule: Schedule,
     /// Share of all rounds, from the first, in which the rate rises from zero on a line; in [0, 1).
     pub warmup_ratio: f64,
-    /// Clip the gradient of all trained tensors together to this norm; 0 for never.
+    /// Clip the gradient of all trained tensors together to this norm; 0 for never. Private training clips each example
+    /// instead, see [`PrivacyTerms`].
     pub max_grad_norm: f64,
     /// Dropout on the input of the LoRA branch, in [0, 1).
     pub lora_dropout: f64,
     /// Weight of FedProx's `mu/2·‖theta - theta_global‖²` (arXiv 1812.06127, eq. 2); 0 for none.
     pub proximal_mu: f64,
+    /// Train with differential privacy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<PrivacyTerms>,
 }
 
 /// One round's instructions.

@@ -29,6 +29,8 @@ pub enum Purpose {
     Projection,
     /// Transformations and noise of generated data.
     Data,
+    /// Samples and noise of simulated private training.
+    Privacy,
 }
 
 /// A run's seed.

@@ -7,6 +7,7 @@ mod answer;
 mod commands;
 mod error;
 mod join;
+mod ledger;
 mod local;
 
 use std::path::PathBuf;
@@ -47,6 +48,9 @@ enum Command {
     TrainLocal(TrainLocalArgs),
     /// Test an adapter on this site's own test rows
     Evaluate(EvaluateArgs),
+    /// Look at the privacy ledgers of this site's data, or raise a limit
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// List the devices that this build can train on
     Devices,
     /// Print completions for a shell

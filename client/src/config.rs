@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use fedlora_learner::ModelConfig;
 use serde::Deserialize;
 
-use crate::{Server, SiteConfig};
+use crate::{Server, SiteConfig, budget::BudgetConfig};
 
 pub use error::ConfigError;
 pub use job::{JobConfig, LoraConfig, OptimizerName};
@@ -32,6 +32,8 @@ pub struct JoinConfig {
     pub threads: usize,
     /// Where to train: `auto` or `cpu`.
     pub device: String,
+    /// What the site allows in terms of privacy; none for plain training.
+    pub privacy: Option<BudgetConfig>,
     /// Model and data.
     pub site: SiteConfig,
 }
@@ -53,6 +55,7 @@ struct File {
     threads: usize,
     #[serde(default = "default_device")]
     device: String,
+    privacy: Option<BudgetConfig>,
     model: ModelConfig,
 }
 
@@ -86,6 +89,7 @@ impl JoinConfig {
             stay: file.stay,
             threads: file.threads,
             device: file.device,
+            privacy: file.privacy,
             site: SiteConfig { model: file.model, data, personal_test_fraction },
         })
     }

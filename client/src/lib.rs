@@ -8,6 +8,7 @@
 //! [`Identity`] and a [`Site`] with its own model and data.
 
 mod backoff;
+mod budget;
 pub mod cli;
 mod clock;
 pub mod config;
@@ -31,6 +32,7 @@ mod testing;
 mod tls;
 
 pub use backoff::Backoff;
+pub use budget::{Budget, BudgetConfig, BudgetError, Code};
 pub use dialer::{DialError, Dialer, Unreachable};
 pub use identity::Identity;
 pub use kept::{DiskStore, Kept, KeptError, KeptStore, MemoryStore, decode_kept, encode_kept};

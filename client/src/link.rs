@@ -5,6 +5,7 @@ pub mod grpc;
 use std::sync::Arc;
 
 use fedlora_adapter::{Adapter, AdapterUpdate, ClientId, RoundId, RoundPlan};
+use fedlora_privacy::SampledGaussian;
 
 /// One client's work in a round.
 #[derive(Debug, Clone)]
@@ -24,12 +25,14 @@ pub struct Submission {
     pub client: ClientId,
     /// For which round.
     pub round: RoundId,
-    /// The client's number of training examples.
+    /// The client's number of training examples; 1 for private training, which does not tell it.
     pub examples: u64,
     /// Optimiser steps done.
     pub steps: u64,
-    /// Mean training loss over those steps.
-    pub train_loss: f64,
+    /// Mean training loss over those steps; none for private training, whose budget does not cover it.
+    pub train_loss: Option<f64>,
+    /// What private training released: for the client's own books and for simulations, never sent.
+    pub spent: Option<SampledGaussian>,
     /// The tensors that the directive asks for.
     pub update: AdapterUpdate,
 }

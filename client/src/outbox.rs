@@ -69,8 +69,8 @@ pub struct Letter {
     pub examples: u64,
     /// Optimiser steps.
     pub steps: u64,
-    /// Mean training loss over those steps.
-    pub train_loss: f64,
+    /// Mean training loss over those steps, unless it is private.
+    pub train_loss: Option<f64>,
 }
 
 /// A folder with at most one update in it.
@@ -173,7 +173,15 @@ mod tests {
     fn submission() -> Submission {
         let adapter = Adapter::zeros(spec()).expect("a valid specification");
         let update = AdapterUpdate::select(&adapter, BOTH);
-        Submission { client: ClientId(1), round: RoundId(2), examples: 5, steps: 3, train_loss: 0.1, update }
+        Submission {
+            client: ClientId(1),
+            round: RoundId(2),
+            examples: 5,
+            steps: 3,
+            train_loss: Some(0.1),
+            spent: None,
+            update,
+        }
     }
 
     #[test]

@@ -62,6 +62,9 @@ where
     },
 }
 
+/// All that a server hears of a private client that cannot train.
+const PRIVATE_FAILURE: &str = "cannot train privately; the client's own log says why";
+
 type Failure<L, T, S> = SessionError<<L as Link>::Error, <T as Trainer>::Error, <S as KeptStore>::Error>;
 
 impl<L: Link, T: Trainer, S: KeptStore> Session<L, T, S> {
@@ -111,19 +114,24 @@ impl<L: Link, T: Trainer, S: KeptStore> Session<L, T, S> {
                 Ok(outcome) => outcome,
                 Err(_) if self.link.withdrawn(task) => continue,
                 Err(source) => {
-                    self.link.decline(task, &source.to_string());
+                    // An error may speak of the data; under differential privacy that stays here.
+                    let is_private = task.plan.local.privacy.is_some();
+                    let reason = if is_private { PRIVATE_FAILURE.to_owned() } else { source.to_string() };
+                    self.link.decline(task, &reason);
                     return Err(SessionError::Training { client, source });
                 }
             };
             let update = participant.finish(task.plan.directive, &outcome.adapter);
             // Kept before sent: a crash in between repeats the round for this client and loses nothing.
             self.store.save(client, participant.into_kept()).map_err(|source| SessionError::Kept { client, source })?;
+            let is_private = task.plan.local.privacy.is_some();
             let submission = Submission {
                 client,
                 round: task.plan.round,
-                examples: outcome.examples,
+                examples: if is_private { 1 } else { outcome.examples },
                 steps: outcome.steps,
-                train_loss: outcome.train_loss,
+                train_loss: (!is_private).then_some(outcome.train_loss),
+                spent: outcome.spent,
                 update,
             };
             self.link.submit(submission).map_err(SessionError::Link)?;

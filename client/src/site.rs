@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fedlora_adapter::{AdapterError, ClientId, Digest, Seed};
 use fedlora_learner::{DataConfig, DataError, Device, LearnerError, LoadedText, Model, ModelConfig, TextTokenizer};
 
-use crate::files::FileError;
+use crate::{budget::BudgetError, files::FileError};
 
 pub use fingerprint::Changed;
 pub(crate) use fingerprint::Fingerprint;
@@ -55,6 +55,9 @@ pub enum SiteError {
     /// What the run has seen of the data cannot be written down.
     #[error(transparent)]
     Write(#[from] FileError),
+    /// The site's own privacy budget.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
     /// Training outside of a round.
     #[error("no round is under way, so the labels are not known")]
     NoRound,

@@ -77,8 +77,9 @@ pub struct UpdateMeta {
     pub examples: u64,
     /// Optimiser steps.
     pub steps: u64,
-    /// Mean training loss over those steps.
-    pub train_loss: f64,
+    /// Mean training loss over those steps, unless it is private.
+    #[serde(default)]
+    pub train_loss: Option<f64>,
 }
 
 /// Why an update does not count. The codes are stable: scripts may match on them.

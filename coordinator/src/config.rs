@@ -13,7 +13,8 @@ mod table;
 use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{
-    AdapterKind, AdapterSpec, HeadSpec, LocalHyperparameters, LocalWork, ModuleName, ModuleSpec, Optimizer, Schedule,
+    AdapterKind, AdapterSpec, HeadSpec, LocalHyperparameters, LocalWork, ModuleName, ModuleSpec, Optimizer,
+    PrivacyTerms, Schedule,
 };
 use fedlora_aggregation::{Init, Method, Strategy, Weighting};
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,9 @@ pub struct RunConfig {
     /// FedProx's mu.
     #[serde(default)]
     pub proximal_mu: f64,
+    /// Train with differential privacy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<PrivacyTerms>,
     /// The federated method and its own parameters.
     pub method: MethodConfig,
     /// The adapter.
@@ -153,6 +157,7 @@ impl RunConfig {
             max_grad_norm: self.max_grad_norm,
             lora_dropout: self.lora.lora_dropout,
             proximal_mu: self.proximal_mu,
+            privacy: self.privacy,
         })
     }
 
@@ -200,11 +205,32 @@ impl RunConfig {
         not_negative("max-grad-norm", self.max_grad_norm)?;
         not_negative("proximal-mu", self.proximal_mu)?;
         not_negative("over-sample", self.over_sample)?;
+        self.validate_privacy()?;
         self.adapter_kind()?;
         let strategy = self.strategy()?;
         // Where this key leaves the number open, whoever knows the clients checks it.
         self.clients_per_round.map_or(Ok(()), |clients| strategy.check_count(clients))?;
         self.local().map(|_| ())
+    }
+
+    /// What private training excludes.
+    fn validate_privacy(&self) -> Result<(), ConfigError> {
+        if self.privacy.is_none() {
+            return Ok(());
+        }
+        if self.weighting == Weighting::Examples {
+            let reason = "tells everybody the clients' numbers of examples, which [privacy] protects: use \"uniform\"";
+            return Err(ConfigError::invalid("weighting", reason));
+        }
+        if self.local_steps.is_none() {
+            let reason = "is needed with [privacy]: steps counted in epochs tell the clients' numbers of examples";
+            return Err(ConfigError::invalid("local-steps", reason));
+        }
+        if self.max_grad_norm > 0.0 {
+            let reason = "clips the noise too: [privacy] has a max-grad-norm for each example";
+            return Err(ConfigError::invalid("max-grad-norm", reason));
+        }
+        Ok(())
     }
 
     /// The method's row in the registry.

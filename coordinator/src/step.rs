@@ -119,7 +119,8 @@ impl StepTask {
             .map(|(update, file)| WeightedUpdate { client: update.client, weight: weight(update), update: file })
             .collect();
         let total: f64 = self.updates.iter().map(weight).sum();
-        let loss: f64 = self.updates.iter().map(|update| weight(update) * update.train_loss).sum();
+        let losses = self.updates.iter().map(|update| Some(weight(update) * update.train_loss?));
+        let loss: Option<f64> = losses.sum();
         let aggregated = aggregate(&*self.strategy, self.round, &self.global, &weighted)?;
         let (adapter, residual) = (aggregated.adapter, aggregated.residual);
         let measure = || rayon::join(|| adapter.digest(), || self.global.distance(&adapter));
@@ -133,7 +134,7 @@ impl StepTask {
             blob_bytes,
             update_norm,
             residual: residual.filter(|residual| residual.is_finite()),
-            train_loss: Some(loss / total).filter(|loss| loss.is_finite()),
+            train_loss: loss.map(|loss| loss / total).filter(|loss| loss.is_finite()),
             bytes_up: self.updates.iter().map(|update| update.size_bytes).sum(),
         })
     }

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use fedlora_adapter::{
     Adapter, AdapterKind, AdapterSpec, ClientId, Digest, Directive, Factors, HeadPolicy, LocalHyperparameters,
-    LocalWork, Optimizer, Purpose, RoundId, RoundPlan, Schedule, Seed, Tensor,
+    LocalWork, NoiseLevel, Optimizer, PrivacyTerms, Purpose, RoundId, RoundPlan, Schedule, Seed, Tensor,
 };
 use fedlora_learner::{
     DataConfig, Dataset, Job, LoadedText, LocalTrainer, Model, Pooling, Tokens, Trainer, device, load_pretrained,
@@ -59,11 +59,22 @@ fn measure(arguments: &Arguments) {
     let device = device("cpu").expect("the CPU");
     let (model, tokenizer) = load_pretrained(&arguments.model, Pooling::Mean, &device).expect("a model directory");
     let step = uniform(32, 64);
-    let both = ["query", "value"];
-    report("step 32 x 64", STEPS.into(), || train(&model, &step, &both, LocalWork::Steps(STEPS)));
+    let all =
+        Training { targets: &["query", "value"], factors: Factors::Both, head: HeadPolicy::Shared, privacy: None };
+    let steps = LocalWork::Steps(STEPS);
+    report("step 32 x 64", STEPS.into(), || train(&model, &step, &all, steps));
     // No layer below the last has anything to train: its backward pass is not computed at all.
     let last = ["encoder.layer.5.attention.self.query", "encoder.layer.5.attention.self.value"];
-    report("step 32 x 64, last layer only", STEPS.into(), || train(&model, &step, &last, LocalWork::Steps(STEPS)));
+    let last = Training { targets: &last, ..all };
+    report("step 32 x 64, last layer only", STEPS.into(), || train(&model, &step, &last, steps));
+    // All 32 examples are in every batch, so that private and plain steps do the same amount of work.
+    let terms = PrivacyTerms::new(NoiseLevel::Multiplier(1.0), 1.0, 1e-5).expect("valid terms");
+    let private = Training { privacy: Some(terms), ..all };
+    report("private step 32 x 64", STEPS.into(), || train(&model, &step, &private, steps));
+    let b_only = Training { factors: Factors::B, head: HeadPolicy::Frozen, ..all };
+    report("step 32 x 64, B only", STEPS.into(), || train(&model, &step, &b_only, steps));
+    let private = Training { privacy: Some(terms), ..b_only };
+    report("private step 32 x 64, B only", STEPS.into(), || train(&model, &step, &private, steps));
     if let Some(data) = &arguments.data {
         let config = DataConfig { test_fraction: Some(0.1), max_rows: Some(400), ..DataConfig::new(data) };
         let text = LoadedText::load(&config, Seed(1)).expect("labelled texts");
@@ -71,7 +82,7 @@ fn measure(arguments: &Arguments) {
         let rows = Arc::new(rows);
         let tokens: usize = (0..rows.len() as u32).map(|row| rows.length(row)).sum();
         println!("epoch: {} rows, {tokens} tokens", rows.len());
-        report("epoch", 1, || train(&model, &rows, &both, LocalWork::Epochs(1)));
+        report("epoch", 1, || train(&model, &rows, &all, LocalWork::Epochs(1)));
     }
 }
 
@@ -99,12 +110,21 @@ fn report(what: &str, per_run: u64, mut work: impl FnMut()) {
     println!("{what}: median {:.1} ms, best {:.1} ms", times[RUNS / 2], times[0]);
 }
 
-fn train(model: &Arc<dyn Model>, dataset: &Arc<Dataset>, targets: &[&str], work: LocalWork) {
+/// What is trained, and how.
+#[derive(Clone, Copy)]
+struct Training<'a> {
+    targets: &'a [&'a str],
+    factors: Factors,
+    head: HeadPolicy,
+    privacy: Option<PrivacyTerms>,
+}
+
+fn train(model: &Arc<dyn Model>, dataset: &Arc<Dataset>, training: &Training<'_>, work: LocalWork) {
     let rows = (0..dataset.len() as u32).collect();
     let shards = Arc::new(BTreeMap::from([(ClientId(0), rows)]));
     let mut trainer = LocalTrainer::new(Arc::clone(model), Arc::clone(dataset), shards).expect("rows of the data");
-    let start = start(&**model, targets);
-    let plan = Arc::new(plan(&start, work));
+    let start = start(&**model, training.targets);
+    let plan = Arc::new(plan(&start, training, work));
     let outcome = trainer.train(&[Job { client: ClientId(0), plan, start }]).remove(0).expect("a trained client");
     assert!(outcome.train_loss > 0.0);
 }
@@ -128,13 +148,13 @@ fn start(model: &dyn Model, targets: &[&str]) -> Adapter {
     Adapter::new(spec, modules, head).expect("factors of the specification")
 }
 
-fn plan(start: &Adapter, work: LocalWork) -> RoundPlan {
-    let both = Factors::Both;
+fn plan(start: &Adapter, training: &Training<'_>, work: LocalWork) -> RoundPlan {
+    let factors = training.factors;
     RoundPlan {
         run: "bench".to_owned(),
         round: RoundId(1),
         num_rounds: 1,
-        directive: Directive { train: both, upload: both, download: both, head: HeadPolicy::Shared },
+        directive: Directive { train: factors, upload: factors, download: factors, head: training.head },
         spec: start.spec().digest(),
         base: Digest::of(b""),
         seed: 1,
@@ -148,6 +168,7 @@ fn plan(start: &Adapter, work: LocalWork) -> RoundPlan {
             max_grad_norm: 0.0,
             lora_dropout: 0.0,
             proximal_mu: 0.0,
+            privacy: training.privacy,
         },
     }
 }

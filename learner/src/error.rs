@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use fedlora_adapter::{AdapterError, ClientId, RoundId};
+use fedlora_privacy::PrivacyError;
 
 use crate::data::DataError;
 
@@ -16,6 +17,12 @@ pub enum LearnerError {
     /// Data that cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A private plan for a client that was made without samples and noise: an error of this crate, which must not train.
+    #[error("private training without a source of noise")]
+    NoPrivacy,
+    /// Training that cannot be done as privately as it was asked for.
+    #[error("private training")]
+    Privacy(#[from] PrivacyError),
     /// A file cannot be read or written.
     #[error("cannot access {}", file.display())]
     Io {

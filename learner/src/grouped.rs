@@ -9,7 +9,7 @@ mod vera;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use fedlora_adapter::{Adapter, AdapterSpec, Factors, ModuleName, Side};
 
 use self::vera::Projections;
@@ -120,6 +120,33 @@ impl GroupedAdapter {
     pub fn with_examples(mut self, examples: Vec<usize>) -> Self {
         self.set_examples(examples);
         self
+    }
+
+    /// One group for each example, with the factors of the group that owns it: what per-example gradients are taken of.
+    ///
+    /// The trained tensors are leaves of a new graph.
+    ///
+    /// # Panics
+    /// If an owner is not a group.
+    #[must_use]
+    pub fn per_example(&self, owners: &[usize]) -> Self {
+        let indices: Vec<i32> = owners.iter().map(|&owner| owner as i32).collect();
+        let copy = |(place, parameter): (usize, &Parameter)| {
+            let value = parameter.value.clone();
+            let is_trained = place < self.trained;
+            let value = if is_trained { value.inner() } else { value };
+            let indices =
+                Tensor::<1, Int>::from_data(TensorData::new(indices.clone(), [owners.len()]), &value.device());
+            let value = value.select(0, indices);
+            let value = if is_trained { value.autodiff().require_grad() } else { value };
+            Parameter { key: parameter.key.clone(), value }
+        };
+        Self {
+            origins: Arc::new(owners.iter().map(|&owner| self.origins[owner].clone()).collect()),
+            parameters: self.parameters.iter().enumerate().map(copy).collect(),
+            examples: vec![1; owners.len()],
+            ..self.clone()
+        }
     }
 
     /// The adapters with their current values. Tensors that were not trained are those given to

@@ -50,7 +50,7 @@ impl ToyTrainer {
         let target = self.targets.get(&job.client).filter(|target| target.adapter.spec() == job.start.spec());
         let Some(target) = target else {
             let adapter = copied(&job.start);
-            return LocalOutcome { adapter, examples: 1, steps: 0, train_loss: 0.0, last_loss: 0.0 };
+            return LocalOutcome { adapter, examples: 1, steps: 0, train_loss: 0.0, last_loss: 0.0, spent: None };
         };
         let mut losses = Vec::with_capacity(self.steps as usize);
         let mut adapter = job.start.clone();
@@ -65,6 +65,7 @@ impl ToyTrainer {
             steps: u64::from(self.steps),
             train_loss: losses.iter().sum::<f64>() / losses.len().max(1) as f64,
             last_loss: losses.last().copied().unwrap_or(0.0),
+            spent: None,
         }
     }
 }
@@ -162,6 +163,7 @@ mod tests {
             max_grad_norm: 0.0,
             lora_dropout: 0.0,
             proximal_mu: 0.0,
+            privacy: None,
         };
         let directive = Directive { train, upload: train, download: train, head };
         let start = constant(8.0);

@@ -5,6 +5,8 @@ mod cohort;
 mod flat;
 mod loss;
 mod optimizer;
+mod private;
+mod private_step;
 mod schedule;
 mod step;
 
@@ -17,15 +19,20 @@ use std::{
 };
 
 use fedlora_adapter::{ClientId, Factors, HeadPolicy};
+use fedlora_privacy::{PrivacyError, SampledGaussian};
 use rayon::prelude::*;
 
-use self::cohort::{Cohort, Member, Results, Shared};
+use self::{
+    cohort::{Cohort, Member, Results, Shared},
+    private::{Private, Releases},
+};
 use crate::{Dataset, Job, LearnerError, LocalOutcome, Model, Trainer, Watch, evaluate::check_rows};
 
 pub(crate) use batches::Batches;
 pub(crate) use flat::column;
 pub(crate) use loss::cross_entropy;
 pub(crate) use optimizer::GroupOptimizer;
+pub use private::Randomness;
 pub use schedule::{learning_rate, progress};
 
 /// Trains clients' adapters on their shares of one data set, over one frozen model.
@@ -37,6 +44,8 @@ pub struct LocalTrainer {
     shared: Shared,
     shards: Arc<BTreeMap<ClientId, Vec<u32>>>,
     cohort_size: usize,
+    randomness: Randomness,
+    releases: Releases,
 }
 
 impl LocalTrainer {
@@ -50,13 +59,26 @@ impl LocalTrainer {
         shards: Arc<BTreeMap<ClientId, Vec<u32>>>,
     ) -> Result<Self, LearnerError> {
         shards.values().try_for_each(|rows| check_rows(&dataset, rows))?;
-        Ok(Self { shared: Shared { model, dataset, watch: Watch::default() }, shards, cohort_size: 1 })
+        Ok(Self {
+            shared: Shared { model, dataset, watch: Watch::default() },
+            shards,
+            cohort_size: 1,
+            randomness: Randomness::default(),
+            releases: Releases::default(),
+        })
     }
 
     /// Trains this many clients in one pass, at least 1. More clients share more work and need more memory.
     #[must_use]
     pub fn with_cohort_size(mut self, clients: usize) -> Self {
         self.cohort_size = clients.max(1);
+        self
+    }
+
+    /// Takes samples and noise of private training from somewhere else than the operating system.
+    #[must_use]
+    pub fn with_randomness(mut self, randomness: Randomness) -> Self {
+        self.randomness = randomness;
         self
     }
 
@@ -103,7 +125,10 @@ impl LocalTrainer {
             let (job, rows) = (&jobs[place], self.rows(&jobs[place]));
             match early_result(job, rows) {
                 Some(result) => results.push((place, result)),
-                None => members.push(Member::new(place, job, rows)),
+                None => match self.private(job, rows.len()) {
+                    Ok(private) => members.push(Member::new(place, job, rows, private)),
+                    Err(error) => results.push((place, Err(error.into()))),
+                },
             }
         }
         // All jobs of a cohort have the same plan.
@@ -111,6 +136,22 @@ impl LocalTrainer {
             results.extend(Cohort::new(&self.shared, &jobs[place].plan, members)?.run()?);
         }
         Ok(results)
+    }
+
+    /// What private training of a job will release; none for plain training. To be charged before training begins.
+    ///
+    /// # Errors
+    /// Terms that do not go with the client's number of examples, or a target that no noise can meet.
+    pub fn release(&self, job: &Job) -> Result<Option<SampledGaussian>, LearnerError> {
+        let Some(terms) = job.plan.local.privacy else { return Ok(None) };
+        Ok(Some(self.releases.find(&job.plan, terms, self.rows(job).len())?))
+    }
+
+    /// A client's private training, if the plan asks for it.
+    fn private(&self, job: &Job, examples: usize) -> Result<Option<Private>, PrivacyError> {
+        let Some(terms) = job.plan.local.privacy else { return Ok(None) };
+        let event = self.releases.find(&job.plan, terms, examples)?;
+        Private::new(&job.plan, terms, event, (job.client, examples), self.randomness).map(Some)
     }
 }
 
@@ -140,7 +181,7 @@ fn early_result(job: &Job, rows: &[u32]) -> Option<Result<LocalOutcome, LearnerE
         return None;
     }
     let (adapter, examples) = (job.start.clone(), rows.len() as u64);
-    Some(Ok(LocalOutcome { adapter, examples, steps: 0, train_loss: 0.0, last_loss: 0.0 }))
+    Some(Ok(LocalOutcome { adapter, examples, steps: 0, train_loss: 0.0, last_loss: 0.0, spent: None }))
 }
 
 /// What a panic said.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use fedlora_adapter::{Adapter, ClientId, RoundPlan};
+use fedlora_privacy::SampledGaussian;
 
 /// One client's work in one round.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct LocalOutcome {
     pub train_loss: f64,
     /// Loss before the last step; 0 if there were none.
     pub last_loss: f64,
+    /// What private training released; none for plain training.
+    pub spent: Option<SampledGaussian>,
 }
 
 /// Trains clients. It takes several at a time so that an implementation may train them together.

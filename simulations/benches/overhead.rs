@@ -144,6 +144,7 @@ fn local() -> LocalHyperparameters {
         max_grad_norm: 0.0,
         lora_dropout: 0.0,
         proximal_mu: 0.0,
+        privacy: None,
     }
 }
 

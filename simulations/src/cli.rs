@@ -1,6 +1,7 @@
 //! The command line of `fedlora-sim`.
 
 mod commands;
+mod privacy;
 
 use std::path::PathBuf;
 
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// List the federated methods
     Methods,
+    /// Say what private training costs, or what a budget allows
+    #[command(subcommand)]
+    Privacy(privacy::PrivacyCommand),
 }
 
 /// The quickstart.

@@ -7,6 +7,7 @@ use fedlora_aggregation::AggregationError;
 use fedlora_client::SessionError;
 use fedlora_coordinator::{RunError, config::ConfigError};
 use fedlora_learner::{DataError, LearnerError};
+use fedlora_privacy::PrivacyError;
 
 use crate::{
     deployed::DeployedError, files::FileError, partition::PartitionError, record::RecordError, report::ReportError,
@@ -26,6 +27,9 @@ pub enum SimulationError {
     /// Settings under which no round can succeed.
     #[error("configuration")]
     Rounds(#[from] RunError),
+    /// A question about privacy that has no answer.
+    #[error("privacy")]
+    Privacy(#[from] PrivacyError),
     /// The examples.
     #[error("data")]
     Data(#[from] DataError),
@@ -81,7 +85,7 @@ impl SimulationError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Method(_) | Self::Rounds(_) | Self::Threads { .. } => 2,
+            Self::Config(_) | Self::Method(_) | Self::Rounds(_) | Self::Threads { .. } | Self::Privacy(_) => 2,
             Self::Data(_) | Self::Partition(_) | Self::Model(_) => 3,
             Self::Session(error) => match &**error {
                 SessionError::Link(error) => world_code(error),

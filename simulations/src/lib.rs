@@ -18,6 +18,7 @@ pub mod faults;
 pub mod metrics;
 pub mod observer;
 pub mod partition;
+pub mod privacy;
 pub mod record;
 pub mod report;
 pub mod runner;

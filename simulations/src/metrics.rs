@@ -5,6 +5,8 @@
 use fedlora_learner::Evaluation;
 use serde::{Deserialize, Serialize};
 
+use crate::privacy::{RoundPrivacy, SummaryPrivacy};
+
 /// The three evaluations that must not be mixed up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluations {
@@ -29,8 +31,9 @@ pub struct ClientMetrics {
     pub num_examples: u64,
     /// Optimiser steps.
     pub steps: u64,
-    /// Mean training loss over its steps.
-    pub train_loss: f64,
+    /// Mean training loss over its steps; none for private training.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub train_loss: Option<f64>,
 }
 
 /// Wall-clock seconds of a round by phase.
@@ -71,6 +74,9 @@ pub struct RoundMetrics {
     pub late: u64,
     /// Selected clients that never answered.
     pub dropped: u64,
+    /// What private training has cost; absent for plain training.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub privacy: Option<RoundPrivacy>,
     /// The accepted clients, in order.
     pub clients: Vec<ClientMetrics>,
     /// Wall-clock seconds of the whole round.
@@ -140,6 +146,9 @@ pub struct Summary {
     pub late: u64,
     /// Selected clients that never answered.
     pub dropped: u64,
+    /// What private training has cost; absent for plain training.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub privacy: Option<SummaryPrivacy>,
     /// Digest of the final global adapter.
     pub adapter_digest: String,
 }

@@ -13,7 +13,7 @@ pub trait Observer: fmt::Debug + Send {
     /// A round was opened for so many clients.
     fn round(&mut self, round: u64, clients: u64);
     /// A client finished its training.
-    fn client(&mut self, client: u64, train_loss: f64);
+    fn client(&mut self, client: u64);
     /// A round was recorded.
     fn done(&mut self, metrics: &RoundMetrics);
 }
@@ -25,7 +25,7 @@ pub struct Unwatched;
 impl Observer for Unwatched {
     fn begin(&mut self, _: u64, _: u64) {}
     fn round(&mut self, _: u64, _: u64) {}
-    fn client(&mut self, _: u64, _: f64) {}
+    fn client(&mut self, _: u64) {}
     fn done(&mut self, _: &RoundMetrics) {}
 }
 
@@ -77,7 +77,7 @@ impl Observer for Bar {
         self.show(self.rounds());
     }
 
-    fn client(&mut self, _: u64, _: f64) {
+    fn client(&mut self, _: u64) {
         self.clients.0 += 1;
         let (done, all) = self.clients;
         self.progress.set_position((self.round - 1) * SCALE + done * SCALE / all.max(1));

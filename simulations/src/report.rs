@@ -23,6 +23,7 @@ use serde::de::Error as _;
 use crate::{
     files::write_atomically,
     metrics::{RoundMetrics, Summary, Tail},
+    privacy::{Epsilon, SummaryPrivacy},
     record,
 };
 use format::{NOTHING, fixed, or_nothing, plain, push, significant};
@@ -147,16 +148,36 @@ fn run_notes(record: &RunRecord) -> Vec<&'static str> {
     notes
 }
 
+/// Draws `epsilon` at `delta` after each of some rounds.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_epsilon(directory: &Path, epsilons: &[(u64, Epsilon)], delta: f64) -> Result<(), ReportError> {
+    plots::write(directory, vec![plots::epsilon_by_round(epsilons, delta)]).map(|_| ())
+}
+
 /// The other figures of a run, by name.
 fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     let bytes = |bytes: u64| format::bytes(bytes as f64);
     let (used, refused, late, lost) = (summary.accepted, summary.rejected, summary.late, summary.dropped);
-    vec![
+    let mut facts = vec![
         ("last training loss", summary.train_loss.map_or_else(|| NOTHING.to_owned(), fixed)),
         ("last aggregation residual", or_nothing(summary.aggregation_residual.map(significant))),
         ("adapter bytes", format!("{} up, {} down", bytes(summary.bytes_up), bytes(summary.bytes_down))),
         ("updates", format!("{used} used, {refused} refused, {late} late, {lost} lost (no answer)")),
-    ]
+    ];
+    facts.extend(summary.privacy.as_ref().map(|privacy| ("privacy spent", spent(privacy))));
+    facts
+}
+
+/// A guarantee in one line, with what it is worth.
+fn spent(privacy: &SummaryPrivacy) -> String {
+    let SummaryPrivacy { epsilon, delta, unit, randomness, .. } = privacy;
+    format!(
+        "epsilon {:.3} (by Rényi divergences {:.3}) at delta {delta:e} for each {unit} of the client that spent most; \
+         {randomness} noise",
+        epsilon.pld, epsilon.rdp
+    )
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 use fedlora_adapter::{ClientId, PeftOptions, RoundId, Seed, write_peft};
 use fedlora_client::{KeptStore, Participant, Session};
 use fedlora_coordinator::{Run, RunStatus};
-use fedlora_learner::{EvaluationPlan, LearnerError, LocalTrainer};
+use fedlora_learner::{EvaluationPlan, LearnerError, LocalTrainer, Randomness};
 
 use crate::{
     config::{self, Config},
@@ -49,7 +49,8 @@ pub fn run(
 ) -> Result<RunRecord, SimulationError> {
     let shards = Arc::new(clients.train.clone());
     let trainer = LocalTrainer::new(Arc::clone(&material.model), Arc::clone(&material.train), shards)?
-        .with_cohort_size(config.cohort_size);
+        .with_cohort_size(config.cohort_size)
+        .with_randomness(Randomness::Seed);
     let mut world = prepare(config, material, clients, output, observer, interrupted)?;
     let states = world.server().states().clone();
     let mut session = Session::new(world, trainer, states);

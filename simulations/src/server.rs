@@ -8,12 +8,14 @@ use fedlora_adapter::{
 use fedlora_aggregation::{AggregationError, Strategy, WeightedUpdate, Weighting, aggregate};
 use fedlora_client::Submission;
 use fedlora_coordinator::Tally;
+use fedlora_privacy::{PrivacyError, SampledGaussian};
 
 use crate::{
     clock::Stopwatch,
     evaluation::{EvaluationError, Evaluator},
     metrics::{ClientMetrics, Evaluations, PhaseSeconds, RoundMetrics},
     observer::Observer,
+    privacy::{Accounts, ClientRelease, RoundPrivacy, SummaryPrivacy},
     record::{RecordError, Recorder},
     states::{StateError, States},
 };
@@ -31,6 +33,9 @@ pub enum ServerError {
     /// A record or a checkpoint could not be written.
     #[error("records of the run")]
     Record(#[from] RecordError),
+    /// What was released could not be accounted for.
+    #[error("privacy accounting")]
+    Privacy(#[from] PrivacyError),
     /// Kept states could not be written.
     #[error("kept states of the clients")]
     State(#[from] StateError),
@@ -79,6 +84,7 @@ pub struct Server {
     parts: ServerParts,
     global: Arc<Adapter>,
     open: OpenRound,
+    accounts: Accounts,
 }
 
 /// What a server step came to.
@@ -109,6 +115,7 @@ struct OpenRound {
     train_loss: Option<f64>,
     residual: Option<f64>,
     update_norm: f64,
+    releases: Vec<ClientRelease>,
 }
 
 impl Server {
@@ -117,7 +124,7 @@ impl Server {
     pub fn new(mut parts: ServerParts) -> Self {
         let global = Arc::new(parts.global.clone());
         parts.observer.begin(parts.num_rounds, parts.rounds.len() as u64);
-        Self { parts, global, open: OpenRound::default() }
+        Self { accounts: accounts(&parts.rounds), parts, global, open: OpenRound::default() }
     }
 
     /// Evaluates the state before training, once in the life of a run.
@@ -156,6 +163,12 @@ impl Server {
         &self.parts.rounds
     }
 
+    /// What private training has cost so far; none for plain training, and where accounting failed, which a round reports.
+    #[must_use]
+    pub fn privacy(&self) -> Option<SummaryPrivacy> {
+        self.accounts.summary(self.parts.local.privacy?.delta()).ok().flatten()
+    }
+
     /// What clients keep.
     #[must_use]
     pub fn states(&self) -> &States {
@@ -180,10 +193,11 @@ impl Server {
         (Arc::new(plan), Arc::clone(&self.global))
     }
 
-    /// Notes that a client has finished its local training.
-    pub fn trained(&mut self, client: ClientId, train_loss: f64) {
+    /// Notes that a client has finished its local training, and what it released if that was private.
+    pub fn trained(&mut self, client: ClientId, spent: Option<SampledGaussian>) {
+        self.open.releases.extend(spent.map(|event| ClientRelease { client: client.0, event }));
         self.open.train_s = self.open.watch.as_ref().map_or(0.0, Stopwatch::seconds);
-        self.parts.observer.client(client.0, train_loss);
+        self.parts.observer.client(client.0);
     }
 
     /// The server step over a round's accepted updates.
@@ -202,7 +216,8 @@ impl Server {
             })
             .collect();
         let total: f64 = updates.iter().map(weight).sum();
-        let loss: f64 = updates.iter().map(|submission| weight(submission) * submission.train_loss).sum();
+        let losses = updates.iter().map(|submission| Some(weight(submission) * submission.train_loss?));
+        let loss: Option<f64> = losses.sum();
         let aggregated = aggregate(&*self.parts.strategy, round, &self.global, &weighted)
             .map_err(|error| Box::new(ServerError::from(error)))?;
         let update_norm = self.global.distance(&aggregated.adapter);
@@ -210,7 +225,7 @@ impl Server {
             global: aggregated.adapter,
             residual: aggregated.residual,
             update_norm,
-            train_loss: Some(loss / total).filter(|loss| loss.is_finite()),
+            train_loss: loss.map(|loss| loss / total).filter(|loss| loss.is_finite()),
             clients: updates.iter().map(client_metrics).collect(),
             seconds: watch.seconds(),
         });
@@ -255,6 +270,7 @@ impl Server {
         let evaluate_s = watch.seconds();
         let directive = self.directive(round);
         let open = std::mem::take(&mut self.open);
+        let privacy = self.account(open.releases)?;
         let seconds =
             PhaseSeconds { train: open.train_s, aggregate: open.aggregate_s, evaluate: evaluate_s, save: 0.0 };
         let sent = payload_bytes(self.global.spec(), directive);
@@ -271,6 +287,7 @@ impl Server {
             rejected: tally.rejected,
             late: tally.late,
             dropped: tally.dropped,
+            privacy,
             clients: open.clients,
             duration_s: open.watch.as_ref().map_or(0.0, Stopwatch::seconds),
             seconds,
@@ -291,6 +308,17 @@ impl Server {
         Ok(())
     }
 
+    /// Books a round's releases, in client order whatever the order in which they ended.
+    fn account(&mut self, mut releases: Vec<ClientRelease>) -> Result<Option<RoundPrivacy>, ServerError> {
+        let Some(terms) = self.parts.local.privacy else { return Ok(None) };
+        releases.sort_by_key(|release| release.client);
+        for release in &releases {
+            self.accounts.add(ClientId(release.client), release.event)?;
+        }
+        let largest = self.accounts.largest(terms.delta())?;
+        Ok(largest.map(|(client, epsilon)| RoundPrivacy { delta: terms.delta(), epsilon, client: client.0, releases }))
+    }
+
     fn evaluate(&self, round: RoundId) -> Result<Evaluations, ServerError> {
         let due = round.0.is_multiple_of(self.parts.evaluate_every) || round.0 == self.parts.num_rounds;
         match &self.parts.evaluator {
@@ -301,6 +329,16 @@ impl Server {
             _ => Ok(Evaluations::default()),
         }
     }
+}
+
+/// What the rounds done before have cost.
+fn accounts(rounds: &[RoundMetrics]) -> Accounts {
+    let mut accounts = Accounts::default();
+    for release in rounds.iter().filter_map(|metrics| metrics.privacy.as_ref()).flat_map(|privacy| &privacy.releases) {
+        // Steps beyond 2^64 cannot have been recorded.
+        let _ = accounts.add(ClientId(release.client), release.event);
+    }
+    accounts
 }
 
 fn client_metrics(submission: &Submission) -> ClientMetrics {

@@ -41,6 +41,7 @@ pub fn summarise(config: &Config, server: &Server, status: RunStatus) -> Summary
         rejected: total(|metrics| metrics.rejected),
         late: total(|metrics| metrics.late),
         dropped: total(|metrics| metrics.dropped),
+        privacy: server.privacy(),
         adapter_digest: server.global().digest().to_hex(),
     }
 }

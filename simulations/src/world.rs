@@ -273,7 +273,7 @@ impl Link for World {
         let fate = self.faults.fate(self.seed, submission.round, submission.client);
         let work_ms = (submission.steps * self.faults.step_ms) as f64 * fate.slowness;
         let time = self.now + work_ms as u64;
-        self.server.trained(submission.client, submission.train_loss);
+        self.server.trained(submission.client, submission.spent);
         if fate.repeats {
             self.deliver(time + 1, Delivery::Update(Box::new(submission.clone())));
         }

@@ -2,6 +2,7 @@
 
 mod parity;
 mod patience;
+mod private;
 mod restarts;
 mod site;
 mod trust;

@@ -110,7 +110,7 @@ impl OneHot {
             blake3: digest_bytes(Digest::of(&bytes)),
             examples: 1,
             steps: 1,
-            train_loss: 0.5,
+            train_loss: Some(0.5),
         };
         let receipt = upload(&self.dialer, header, bytes).await?;
         if matches!(receipt.verdict(), Verdict::Accepted | Verdict::Duplicate) {

@@ -7,7 +7,7 @@ use fedlora_learner::DEVICES;
 use serde_json::json;
 use tokio::runtime::Builder;
 
-use super::{Answer, Cli, CliError, Command, CompletionsArgs, ConfigArgs, EnrollArgs, ManArgs, join, local};
+use super::{Answer, Cli, CliError, Command, CompletionsArgs, ConfigArgs, EnrollArgs, ManArgs, join, ledger, local};
 use crate::{
     Dialer, Server,
     config::JoinConfig,
@@ -26,6 +26,7 @@ pub(super) fn run(command: Command) -> Result<Answer, CliError> {
         Command::Describe(args) => local::describe(&args),
         Command::TrainLocal(args) => local::train(&args),
         Command::Evaluate(args) => local::evaluate(&args),
+        Command::Ledger(command) => ledger::run(&command),
         Command::Devices => Ok(Answer::new(DEVICES.join("\n"), json!({ "devices": DEVICES }))),
         Command::Completions(args) => Ok(completions(&args)),
         Command::Man(args) => man(&args),

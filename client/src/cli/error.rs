@@ -4,6 +4,7 @@ use std::io;
 
 use fedlora_adapter::AdapterError;
 use fedlora_learner::{DataError, LearnerError};
+use fedlora_privacy::LedgerError;
 
 use crate::{
     DialError, KeptError, LinkError, ServerError, SessionError, SiteError, StateError, Unreachable,
@@ -46,6 +47,9 @@ pub enum CliError {
     /// Taking part.
     #[error("federation")]
     Session(#[from] Box<SessionError<LinkError, SiteError, KeptError>>),
+    /// A privacy ledger.
+    #[error("privacy ledger")]
+    Ledger(#[from] LedgerError),
     /// An adapter's files.
     #[error("adapter")]
     Adapter(#[from] AdapterError),

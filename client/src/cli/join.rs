@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Answer, CliError, JoinArgs};
 use crate::{
-    Backoff, Dialer, DiskStore, GrpcLink, Identity, LinkSettings, Progress, Session, Site, SiteTrainer, Terms,
+    Backoff, Budget, Dialer, DiskStore, GrpcLink, Identity, LinkSettings, Progress, Session, Site, SiteTrainer, Terms,
     config::JoinConfig, link::grpc::Stop, preflight::open_state, renewal, tls::Shown,
 };
 
@@ -24,7 +24,8 @@ pub(super) fn join(args: &JoinArgs) -> Result<Answer, CliError> {
     progress.say("loading model and data");
     // The model has no random weights, so the seed decides nothing here.
     let site = Site::load(config.site.clone(), Seed(0), &device(&config.device)?)?;
-    let examples = site.examples()?;
+    // The number of examples is data too: a site with a budget does not tell it.
+    let examples = if config.privacy.is_some() { 1 } else { site.examples()? };
     let (terms, watch) = (Terms::default(), Watch::default());
     let root = state.root().to_owned();
     let backoff = Backoff::new(randomness());
@@ -48,7 +49,8 @@ pub(super) fn join(args: &JoinArgs) -> Result<Answer, CliError> {
         let reconnect = link.reconnector();
         link.beside(renewal::keep_young(dialer, identity, shown, backoff, reconnect));
     }
-    let trainer = SiteTrainer::new(site, terms.clone(), watch, root.clone(), args.accept_changed_data);
+    let trainer = SiteTrainer::new(site, terms.clone(), watch, root.clone(), args.accept_changed_data)
+        .with_budget(config.privacy.as_ref().map(|privacy| Budget::new(privacy, &config.state_dir)));
     let mut session = Session::new(link, trainer, DiskStore::new(root, terms));
     let outcome = session.run();
     // Says goodbye before the last word of the program.

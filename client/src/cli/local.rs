@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Answer, CliError, DescribeArgs, EvaluateArgs, JobArgs, TrainLocalArgs};
 use crate::{
     Site,
-    config::{JobConfig, LoraConfig},
+    config::{ConfigError, JobConfig, LoraConfig},
     files,
     site::{Share, SiteError, own_labels},
 };
@@ -70,6 +70,10 @@ pub(super) fn describe(args: &DescribeArgs) -> Result<Answer, CliError> {
 
 pub(super) fn train(args: &TrainLocalArgs) -> Result<Answer, CliError> {
     let Opened { config, site, labels } = open(&args.job)?;
+    if config.local.privacy.is_some() {
+        let reason = "is for federations, where a ledger keeps the books; training alone releases nothing by itself";
+        return Err(ConfigError::invalid("privacy", reason).into());
+    }
     let share = site.share(Seed(config.seed), ALONE, &labels)?;
     let spec = config.lora.spec(&**site.model(), labels.len(), config.seed)?;
     let start = Adapter::initial(spec, Seed(config.seed))?;

@@ -5,7 +5,8 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use fedlora_adapter::{
-    AdapterKind, AdapterSpec, LocalHyperparameters, LocalWork, ModuleName, ModuleSpec, Optimizer, Schedule,
+    AdapterKind, AdapterSpec, LocalHyperparameters, LocalWork, ModuleName, ModuleSpec, Optimizer, PrivacyTerms,
+    Schedule,
 };
 use fedlora_learner::{Model, ModelConfig, target_modules};
 use serde::{Deserialize, Deserializer};
@@ -74,6 +75,7 @@ struct File {
     max_grad_norm: f64,
     #[serde(default)]
     proximal_mu: f64,
+    privacy: Option<PrivacyTerms>,
     #[serde(default)]
     lora: LoraConfig,
     model: ModelConfig,
@@ -202,6 +204,7 @@ impl File {
             max_grad_norm: self.max_grad_norm,
             lora_dropout: self.lora.lora_dropout,
             proximal_mu: self.proximal_mu,
+            privacy: self.privacy,
         })
     }
 }

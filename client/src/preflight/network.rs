@@ -58,7 +58,8 @@ pub(super) async fn check(
         let found = "not asked, because another process uses the state directory";
         return checks.push(Check::warning("coordinator", found, "stop that process to ask the coordinator too"));
     }
-    let examples = rows.as_ref().map_or(0, |rows| rows.examples);
+    // As when joining: a site with a budget does not tell its number of examples.
+    let examples = if config.privacy.is_some() { 1 } else { rows.as_ref().map_or(0, |rows| rows.examples) };
     if let Some(welcome) = step(greet(&dialer, model, examples).await, checks) {
         judge(&welcome, identity, model, rows.as_ref(), clock::now_ms(), checks);
     }

@@ -51,6 +51,14 @@ impl Fingerprint {
         files.into_iter().map(one).collect::<Result<_, SiteError>>().map(Self)
     }
 
+    /// Identity of what the files hold, wherever they lie.
+    pub(crate) fn content(&self) -> Digest {
+        let mut digests: Vec<&Digest> = self.0.values().map(|seen| &seen.digest).collect();
+        digests.sort_unstable();
+        let bytes: Vec<u8> = digests.into_iter().flat_map(|digest| *digest.as_bytes()).collect();
+        Digest::of(&bytes)
+    }
+
     /// Checks that the files are still the same ones; reads only those that were written since.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use fedlora_learner::{Job, LocalOutcome, LocalTrainer, Trainer, Watch};
 use super::{Fingerprint, Site, SiteError};
 use crate::{
     Terms,
+    budget::{Books, Budget, BudgetError},
     state::run_folder,
     terms::{Current, RunInfo},
 };
@@ -20,6 +21,7 @@ pub struct SiteTrainer {
     watch: Watch,
     root: PathBuf,
     accept_changed_data: bool,
+    budget: Option<Budget>,
     prepared: Option<Prepared>,
 }
 
@@ -31,6 +33,7 @@ struct Prepared {
     client: ClientId,
     trainer: LocalTrainer,
     fingerprint: Fingerprint,
+    books: Option<Books>,
 }
 
 impl SiteTrainer {
@@ -38,10 +41,23 @@ impl SiteTrainer {
     /// `accept_changed_data` says that data other than before are meant.
     #[must_use]
     pub fn new(site: Site, terms: Terms, watch: Watch, root: PathBuf, accept_changed_data: bool) -> Self {
-        Self { site, terms, watch, root, accept_changed_data, prepared: None }
+        Self { site, terms, watch, root, accept_changed_data, budget: None, prepared: None }
+    }
+
+    /// Trains privately within a budget, or not at all. Without one, private training is refused.
+    #[must_use]
+    pub fn with_budget(mut self, budget: Option<Budget>) -> Self {
+        self.budget = budget;
+        self
     }
 
     fn train_one(&mut self, job: &Job) -> Result<LocalOutcome, SiteError> {
+        // Before anything is read: what could go wrong with the data is not for those whom the site refuses.
+        match (job.plan.local.privacy, &self.budget) {
+            (None, Some(_)) => return Err(BudgetError::NotPrivate.into()),
+            (Some(_), None) => return Err(BudgetError::NoBudget.into()),
+            _ => {}
+        }
         let Current { run, .. } = self.terms.current().ok_or(SiteError::NoRound)?;
         self.site.model().check(job.start.spec())?;
         let fits = |prepared: &Prepared| {
@@ -51,10 +67,9 @@ impl SiteTrainer {
             Some(prepared) => prepared,
             None => self.prepare(run, job)?,
         };
-        prepared.fingerprint.check()?;
-        let outcome = prepared.trainer.train(std::slice::from_ref(job)).pop();
+        let outcome = prepared.train(job);
         self.prepared = Some(prepared);
-        Ok(outcome.ok_or(SiteError::NoResult)??)
+        outcome
     }
 
     fn prepare(&mut self, run: Arc<RunInfo>, job: &Job) -> Result<Prepared, SiteError> {
@@ -64,9 +79,28 @@ impl SiteTrainer {
         fingerprint.remember(&run_folder(&self.root, &run).join("data.json"), self.accept_changed_data)?;
         // Accepted once: a change while the process lives is a new one.
         self.accept_changed_data = false;
+        let examples = share.rows.len() as u64;
         let shards = Arc::new(BTreeMap::from([(client, share.rows)]));
         let trainer = LocalTrainer::new(Arc::clone(self.site.model()), share.train, shards)?;
-        Ok(Prepared { run, seed, client, trainer: trainer.with_watch(self.watch.clone()), fingerprint })
+        let books = self.budget.as_ref().map(|budget| budget.open(fingerprint.content(), examples)).transpose()?;
+        Ok(Prepared { run, seed, client, trainer: trainer.with_watch(self.watch.clone()), fingerprint, books })
+    }
+}
+
+impl Prepared {
+    /// Trains one job; what is private is charged first, and only what is in the books is handed out.
+    fn train(&mut self, job: &Job) -> Result<LocalOutcome, SiteError> {
+        self.fingerprint.check()?;
+        let charge = match (job.plan.local.privacy.zip(self.trainer.release(job)?), &mut self.books) {
+            (None, _) => None,
+            (Some(_), None) => return Err(BudgetError::NoBudget.into()),
+            (Some((terms, event)), Some(books)) => Some((books.reserve(&job.plan, terms, event)?, books)),
+        };
+        let outcome = self.trainer.train(std::slice::from_ref(job)).pop().ok_or(SiteError::NoResult)??;
+        if let Some((reservation, books)) = charge {
+            books.commit(reservation, outcome.steps, outcome.adapter.digest())?;
+        }
+        Ok(outcome)
     }
 }
 

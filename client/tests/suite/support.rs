@@ -73,6 +73,7 @@ pub(crate) fn local() -> LocalHyperparameters {
         max_grad_norm: 0.0,
         lora_dropout: 0.0,
         proximal_mu: 0.0,
+        privacy: None,
     }
 }
 
@@ -197,7 +198,14 @@ impl Trainer for Patient {
                 }
                 return Err(Cancelled);
             }
-            Ok(LocalOutcome { adapter: job.start.clone(), examples: 1, steps: 0, train_loss: 0.0, last_loss: 0.0 })
+            Ok(LocalOutcome {
+                adapter: job.start.clone(),
+                examples: 1,
+                steps: 0,
+                train_loss: 0.0,
+                last_loss: 0.0,
+                spent: None,
+            })
         };
         jobs.iter().map(outcome).collect()
     }

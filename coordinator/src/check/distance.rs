@@ -14,7 +14,8 @@
 //! `max-factor-distance` per value as the honest ones.
 
 use fedlora_adapter::{
-    Adapter, Directive, Optimizer, RoundPlan, Side, TensorRef, TensorSource, UpdateFile, UpdateSource,
+    Adapter, Directive, NoiseLevel, Optimizer, PrivacyTerms, RoundPlan, Side, TensorRef, TensorSource, UpdateFile,
+    UpdateSource,
 };
 
 use super::{CheckError, Rejection, sort};
@@ -44,7 +45,11 @@ impl Reach {
         let (step, decay) = match local.optimizer {
             Optimizer::Adamw { weight_decay, .. } => (1.0, weight_decay),
             Optimizer::Sgd { momentum, weight_decay } => {
-                let gradient = if local.max_grad_norm > 0.0 { local.max_grad_norm } else { 1.0 };
+                let gradient = match local.privacy {
+                    Some(terms) => private_gradient(terms, local.batch_size),
+                    None if local.max_grad_norm > 0.0 => local.max_grad_norm,
+                    None => 1.0,
+                };
                 (gradient / (1.0 - momentum), weight_decay / (1.0 - momentum))
             }
         };
@@ -59,6 +64,17 @@ impl Reach {
         let relative = max_distance * self.relative + self.rounding;
         ((max_distance * self.fixed * rounds) as f32, (relative * rounds) as f32)
     }
+}
+
+/// A value of a private gradient, in honest training: one clipped example for each of an expected batch, and one standard
+/// deviation of the noise. The default distance is eight of it, which normal noise passes once in 10^15 values. A client
+/// that works out its own noise tells nobody how much; it may be as large as the clipped sum.
+fn private_gradient(terms: PrivacyTerms, batch_size: usize) -> f64 {
+    let noise = match terms.noise() {
+        NoiseLevel::Multiplier(multiplier) => multiplier / batch_size.max(1) as f64,
+        NoiseLevel::Target { .. } => 1.0,
+    };
+    terms.max_grad_norm() * (1.0 + noise)
 }
 
 /// Checks every tensor of an update.

@@ -26,6 +26,7 @@ fn plan(optimizer: Optimizer, download: Factors) -> RoundPlan {
         max_grad_norm: 0.0,
         lora_dropout: 0.0,
         proximal_mu: 0.0,
+        privacy: None,
     };
     let (spec, base) = (Digest::of(b"spec"), Digest::of(b"base"));
     RoundPlan { run: "r".to_owned(), round: RoundId(3), num_rounds: 4, directive, spec, base, seed: 0, local }
@@ -70,7 +71,7 @@ fn checked(plan: &RoundPlan, global: &Adapter, sent: &Adapter) -> Result<(), Che
         size_bytes: 0,
         examples: 1,
         steps: STEPS,
-        train_loss: 0.0,
+        train_loss: Some(0.0),
     };
     check_update(&path, plan, global, &meta, DEFAULT_MAX_FACTOR_DISTANCE)
 }

@@ -9,7 +9,7 @@ const ALIASES: [(&str, &str); 1] = [("num-server-rounds", "num-rounds")];
 
 impl RunConfig {
     /// The run's own keys at the top level of a file.
-    pub const KEYS: [&str; 24] = [
+    pub const KEYS: [&str; 25] = [
         "name",
         "seed",
         "num-rounds",
@@ -32,6 +32,7 @@ impl RunConfig {
         "warmup-ratio",
         "max-grad-norm",
         "proximal-mu",
+        "privacy",
         "method",
         "lora",
     ];
@@ -124,6 +125,7 @@ pub fn explain(error: &toml::de::Error, others: &[&str]) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use fedlora_adapter::{NoiseLevel, PrivacyTerms};
     use fedlora_aggregation::AggregationError;
 
     use super::*;
@@ -147,7 +149,8 @@ mod tests {
     fn every_key_is_listed() {
         let full = "clients-per-round = 3\nlocal-epochs = 1\n".to_owned() + MINIMAL;
         let config = RunConfig::take(&mut table(&full)).expect("valid");
-        let config = RunConfig { local_steps: Some(1), ..config };
+        let privacy = PrivacyTerms::new(NoiseLevel::Multiplier(1.0), 1.0, 1e-5).ok();
+        let config = RunConfig { local_steps: Some(1), privacy, ..config };
         let mut keys: Vec<String> = config.to_table().expect("writable").keys().cloned().collect();
         keys.sort();
         let mut listed = RunConfig::KEYS.map(str::to_owned).to_vec();

@@ -177,7 +177,8 @@ impl Engine {
         if live.config.weighting == Weighting::Examples && update.examples == 0 {
             return Some((ReasonCode::BadMeta, "0 examples give no weight"));
         }
-        (!update.train_loss.is_finite()).then_some((ReasonCode::BadMeta, "the training loss is not a finite number"))
+        let is_bad = update.train_loss.is_some_and(|loss| !loss.is_finite());
+        is_bad.then_some((ReasonCode::BadMeta, "the training loss is not a finite number"))
     }
 
     /// What was accepted stays accepted, whatever came after it; the rest is late.

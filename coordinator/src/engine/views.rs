@@ -251,7 +251,7 @@ fn accepted(row: RoundClient, update: &UpdateMeta) -> RoundClient {
         state: "accepted".to_owned(),
         examples: update.examples,
         steps: update.steps,
-        train_loss: Some(update.train_loss),
+        train_loss: update.train_loss,
         digest: update.blob.to_hex(),
         ..row
     }

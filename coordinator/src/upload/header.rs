@@ -98,8 +98,8 @@ fn plausible(plan: &RoundPlan, meta: &UpdateMeta) -> Result<(), Rejection> {
     if meta.steps > most {
         return bad(format!("{} steps, the plan asks for {most}", meta.steps));
     }
-    if !meta.train_loss.is_finite() {
-        return bad(format!("a training loss of {}", meta.train_loss));
+    if let Some(loss) = meta.train_loss.filter(|loss| !loss.is_finite()) {
+        return bad(format!("a training loss of {loss}"));
     }
     Ok(())
 }

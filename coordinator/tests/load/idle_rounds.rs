@@ -65,7 +65,7 @@ async fn send_back(client: &mut Client, id: u64, task: Task) -> u64 {
         blake3: digest_bytes(Digest::of(&file)),
         examples: 20,
         steps: 1,
-        train_loss: 0.5,
+        train_loss: Some(0.5),
     };
     let bytes = 2 * file.len() as u64;
     let receipt = client.calls.upload(feed(messages(header, file.into()))).await.expect("a receipt").into_inner();

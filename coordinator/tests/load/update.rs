@@ -60,7 +60,7 @@ impl Updates {
             blake3: digest_bytes(digest),
             examples: 20,
             steps: 1,
-            train_loss: 0.5,
+            train_loss: Some(0.5),
         };
         Update { file: self.file.clone(), tail: tail.into(), start, header, digest }
     }

@@ -93,7 +93,7 @@ async fn measure(mebibytes: f64) {
                 blake3: digest_bytes(Digest::of(&file)),
                 examples: 20,
                 steps: u64::from(STEPS),
-                train_loss: 0.5,
+                train_loss: Some(0.5),
             };
             (id, header, file)
         })

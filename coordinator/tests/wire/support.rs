@@ -116,7 +116,7 @@ impl World {
             blake3: digest_bytes(Digest::of(file)),
             examples: 20,
             steps: u64::from(STEPS),
-            train_loss: 0.5,
+            train_loss: Some(0.5),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use fedlora_adapter::{Adapter, ClientId, HeadPolicy, RoundPlan, Seed};
 
-use super::{batches::Batches, flat, optimizer::GroupOptimizer};
+use super::{batches::Batches, flat, optimizer::GroupOptimizer, private::Private};
 use crate::{Dataset, GroupedAdapter, Job, LearnerError, LocalOutcome, Model, Watch};
 
 /// Each finished member's place and what became of it.
@@ -30,6 +30,8 @@ pub(super) struct Member<'a> {
     pub(super) client: ClientId,
     pub(super) start: &'a Adapter,
     pub(super) batches: Batches,
+    /// Samples and noise, if training is private.
+    pub(super) private: Option<Private>,
     pub(super) examples: usize,
     /// Steps taken and to take.
     pub(super) step: u64,
@@ -56,13 +58,14 @@ pub(super) struct Cohort<'a> {
 
 impl<'a> Member<'a> {
     /// A client with the given rows, before its first step.
-    pub(super) fn new(place: usize, job: &'a Job, rows: &[u32]) -> Self {
+    pub(super) fn new(place: usize, job: &'a Job, rows: &[u32], private: Option<Private>) -> Self {
         let (plan, client) = (&job.plan, job.client);
         Self {
             place,
             client,
             start: &job.start,
             batches: Batches::new(rows, plan.local.batch_size, Seed(plan.seed), plan.round, client),
+            private,
             examples: rows.len(),
             step: 0,
             steps: super::batches::steps(&plan.local, rows.len()),
@@ -79,6 +82,8 @@ impl<'a> Member<'a> {
             steps: self.step,
             train_loss: self.losses / self.step.max(1) as f64,
             last_loss: self.last_loss,
+            // The steps are fewer than those that were checked before.
+            spent: self.private.as_ref().and_then(|private| private.spent(self.step).ok()),
         }
     }
 }

@@ -12,9 +12,10 @@ use crate::{
 impl Cohort<'_> {
     /// One step of every member. A member whose loss or gradient is not a finite number is marked as failed.
     pub(super) fn step(&mut self) -> Result<(), LearnerError> {
-        let (losses, gradient, examples) = self.gradient()?;
-        let norms = self.record(losses, &gradient, &examples)?;
-        let gradient = self.clip(gradient, &norms);
+        let gradient = match self.plan.local.privacy {
+            Some(_) => self.private_gradient()?,
+            None => self.plain_gradient()?,
+        };
         let rates =
             flat::column(self.members.iter().map(|member| self.rate(member.step, member.steps)), &gradient.device());
         let values = self.optimizer.step(self.values.clone(), gradient, rates);
@@ -22,6 +23,13 @@ impl Cohort<'_> {
         self.values = values;
         self.members.iter_mut().for_each(|member| member.step += 1);
         Ok(())
+    }
+
+    /// The gradient of each member's mean loss, clipped.
+    fn plain_gradient(&mut self) -> Result<Tensor<2>, LearnerError> {
+        let (losses, gradient, examples) = self.gradient()?;
+        let norms = self.record(losses, &gradient, &examples)?;
+        Ok(self.clip(gradient, &norms))
     }
 
     /// Losses of all examples, the gradient `[G, N]` of each member's mean loss, and the members' batch sizes.
@@ -50,7 +58,7 @@ impl Cohort<'_> {
     }
 
     /// Adds the gradient of `mu/2·‖theta - theta_start‖²` (FedProx, arXiv 1812.06127, eq. 2).
-    fn with_proximal_term(&self, gradient: Tensor<2>) -> Tensor<2> {
+    pub(super) fn with_proximal_term(&self, gradient: Tensor<2>) -> Tensor<2> {
         let mu = self.plan.local.proximal_mu;
         if mu == 0.0 {
             return gradient;

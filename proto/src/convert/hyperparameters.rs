@@ -1,10 +1,15 @@
 //! How a client is told to train.
 
-use fedlora_adapter::{LocalHyperparameters, LocalWork, Optimizer, Schedule};
+use fedlora_adapter::{
+    LocalHyperparameters, LocalWork, NoiseLevel, Optimizer, PrivacyTerms, PrivacyTermsError, Schedule,
+};
 
 use super::{required, size};
 use crate::{ProtoError, federation as wire};
-use wire::local_hyperparameters::{Optimizer as WireOptimizer, Work};
+use wire::{
+    local_hyperparameters::{Optimizer as WireOptimizer, Work},
+    privacy_terms::Noise,
+};
 
 impl From<&LocalHyperparameters> for wire::LocalHyperparameters {
     fn from(local: &LocalHyperparameters) -> Self {
@@ -33,6 +38,7 @@ impl From<&LocalHyperparameters> for wire::LocalHyperparameters {
             max_grad_norm: local.max_grad_norm,
             lora_dropout: local.lora_dropout,
             proximal_mu: local.proximal_mu,
+            privacy: local.privacy.map(wire::PrivacyTerms::from),
         }
     }
 }
@@ -67,6 +73,39 @@ impl TryFrom<wire::LocalHyperparameters> for LocalHyperparameters {
             max_grad_norm: not_negative("max_grad_norm", message.max_grad_norm)?,
             lora_dropout: unit("lora_dropout", message.lora_dropout)?,
             proximal_mu: not_negative("proximal_mu", message.proximal_mu)?,
+            privacy: message.privacy.map(PrivacyTerms::try_from).transpose()?,
+        })
+    }
+}
+
+impl From<PrivacyTerms> for wire::PrivacyTerms {
+    fn from(terms: PrivacyTerms) -> Self {
+        let noise = match terms.noise() {
+            NoiseLevel::Multiplier(multiplier) => Noise::NoiseMultiplier(multiplier),
+            NoiseLevel::Target { epsilon, participations } => {
+                Noise::Target(wire::PrivacyTarget { epsilon, participations: participations.unwrap_or(0) })
+            }
+        };
+        Self { max_grad_norm: terms.max_grad_norm(), noise: Some(noise), delta: terms.delta() }
+    }
+}
+
+impl TryFrom<wire::PrivacyTerms> for PrivacyTerms {
+    type Error = ProtoError;
+
+    fn try_from(message: wire::PrivacyTerms) -> Result<Self, ProtoError> {
+        let noise = match required("PrivacyTerms", "noise", message.noise)? {
+            Noise::NoiseMultiplier(multiplier) => NoiseLevel::Multiplier(multiplier),
+            Noise::Target(wire::PrivacyTarget { epsilon, participations }) => {
+                let participations = (participations > 0).then_some(participations);
+                NoiseLevel::Target { epsilon, participations }
+            }
+        };
+        Self::new(noise, message.max_grad_norm, message.delta).map_err(|error| match error {
+            PrivacyTermsError::Range { key, found, .. } => {
+                ProtoError::OutOfRange { field: key, found: found.to_string() }
+            }
+            other => ProtoError::OutOfRange { field: "privacy", found: other.to_string() },
         })
     }
 }

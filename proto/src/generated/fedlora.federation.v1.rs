@@ -294,6 +294,9 @@ pub struct LocalHyperparameters {
     /// FedProx's mu; 0 for none.
     #[prost(double, tag = "11")]
     pub proximal_mu: f64,
+    /// Train with differential privacy; absent for plain training.
+    #[prost(message, optional, tag = "12")]
+    pub privacy: ::core::option::Option<PrivacyTerms>,
     #[prost(oneof = "local_hyperparameters::Work", tags = "1, 2")]
     pub work: ::core::option::Option<local_hyperparameters::Work>,
     #[prost(oneof = "local_hyperparameters::Optimizer", tags = "5, 6")]
@@ -317,6 +320,40 @@ pub mod local_hyperparameters {
         #[prost(message, tag = "6")]
         Adamw(super::Adamw),
     }
+}
+/// DP-SGD with one example as the unit of privacy. Batches are Poisson samples of batch_size expected examples.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct PrivacyTerms {
+    /// Largest norm of one example's gradient over all trained tensors, above 0.
+    #[prost(double, tag = "1")]
+    pub max_grad_norm: f64,
+    /// The delta of every guarantee, in (0, 1).
+    #[prost(double, tag = "4")]
+    pub delta: f64,
+    #[prost(oneof = "privacy_terms::Noise", tags = "2, 3")]
+    pub noise: ::core::option::Option<privacy_terms::Noise>,
+}
+/// Nested message and enum types in `PrivacyTerms`.
+pub mod privacy_terms {
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum Noise {
+        /// Standard deviation over max_grad_norm, above 0, the same for every client.
+        #[prost(double, tag = "2")]
+        NoiseMultiplier(f64),
+        /// As little noise as keeps the client within a target.
+        #[prost(message, tag = "3")]
+        Target(super::PrivacyTarget),
+    }
+}
+/// A guarantee that each client works out its own noise for.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct PrivacyTarget {
+    /// Above 0.
+    #[prost(double, tag = "1")]
+    pub epsilon: f64,
+    /// Rounds that the client may take part in before the target is reached; 0 for all rounds of the run.
+    #[prost(uint64, tag = "2")]
+    pub participations: u64,
 }
 /// Stochastic gradient descent.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -417,15 +454,15 @@ pub struct UploadHeader {
     /// Digest of the whole file.
     #[prost(bytes = "bytes", tag = "6")]
     pub blake3: ::prost::bytes::Bytes,
-    /// The client's training examples.
+    /// The client's training examples; 1 for private training, which does not tell.
     #[prost(uint64, tag = "7")]
     pub examples: u64,
     /// Optimiser steps done.
     #[prost(uint64, tag = "8")]
     pub steps: u64,
-    /// Mean training loss over those steps.
-    #[prost(double, tag = "9")]
-    pub train_loss: f64,
+    /// Mean training loss over those steps; absent for private training.
+    #[prost(double, optional, tag = "9")]
+    pub train_loss: ::core::option::Option<f64>,
 }
 /// What became of an update. Also sent for one that does not count: only failures of the call itself are errors.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

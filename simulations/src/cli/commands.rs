@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     Answer, Cli, Command, CompareArgs, ConfigArgs, ConfigCommand, DeviceArg, LinkArg, OutArgs, QuickstartArgs,
-    ReportArgs, RunArgs, SweepArgs,
+    ReportArgs, RunArgs, SweepArgs, privacy,
 };
 use crate::{
     SimulationError, builtin,
@@ -52,6 +52,7 @@ pub(super) fn run(cli: Cli) -> Result<Answer, SimulationError> {
             Ok(Answer::new(text, json!(config)))
         }
         Command::Methods => Ok(methods()),
+        Command::Privacy(command) => privacy::run(&command),
     })
 }
 

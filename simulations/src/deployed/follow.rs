@@ -88,7 +88,7 @@ impl Follower<'_> {
             self.alive()?;
             tokio::select! {
                 changed = changes.changed() => changed.map_err(|_| EngineError::Stopped)?,
-                Some((client, train_loss)) = self.notes.recv() => self.server.trained(client, train_loss),
+                Some((client, spent)) = self.notes.recv() => self.server.trained(client, spent),
                 _ = tick.tick() => self.stop_if_interrupted().await?,
             }
         }
@@ -116,8 +116,8 @@ impl Follower<'_> {
     }
 
     async fn record(&mut self, round: RoundId, metrics: &RoundMetrics) -> Result<(), DeployedError> {
-        while let Ok((client, train_loss)) = self.notes.try_recv() {
-            self.server.trained(client, train_loss);
+        while let Ok((client, spent)) = self.notes.try_recv() {
+            self.server.trained(client, spent);
         }
         let (global, _) = self.engine.export(None, Some(round)).await?;
         let detail = self.engine.round_detail(None, Some(round)).await?;
@@ -179,6 +179,6 @@ fn client_metrics(client: &RoundClient) -> ClientMetrics {
         client: client.client_id,
         num_examples: client.examples,
         steps: client.steps,
-        train_loss: client.train_loss.unwrap_or(f64::NAN),
+        train_loss: client.train_loss,
     }
 }

@@ -7,7 +7,8 @@ use std::{
 
 use fedlora_adapter::{ClientId, Digest};
 use fedlora_client::{GrpcLink, Session, grpc::Stop};
-use fedlora_learner::{Job, LearnerError, LocalOutcome, LocalTrainer, Trainer};
+use fedlora_learner::{Job, LearnerError, LocalOutcome, LocalTrainer, Randomness, Trainer};
+use fedlora_privacy::SampledGaussian;
 use rayon::ThreadPool;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -17,8 +18,8 @@ use crate::{
     states::States,
 };
 
-/// A client has trained: who, and with which mean loss.
-pub(super) type Note = (ClientId, f64);
+/// A client has trained, and what it released if that was private.
+pub(super) type Note = (ClientId, Option<SampledGaussian>);
 
 /// All clients at work.
 #[derive(Debug)]
@@ -52,7 +53,8 @@ impl Players {
             let trainer =
                 LocalTrainer::new(Arc::clone(&material.model), Arc::clone(&material.train), Arc::clone(&shards));
             let (gate, pool, notes) = (Arc::clone(gate), Arc::clone(&pool), notes.clone());
-            let trainer = Gated { trainer: trainer?, pool, gate, notes };
+            let trainer = trainer?.with_randomness(Randomness::Seed);
+            let trainer = Gated { trainer, pool, gate, notes };
             players.spawn(client, link, trainer, states.clone());
         }
         Ok((players, heard))
@@ -107,7 +109,7 @@ impl Trainer for Gated {
         for (job, outcome) in jobs.iter().zip(&outcomes) {
             if let Ok(outcome) = outcome {
                 // Nobody listens any more when the run has failed elsewhere.
-                let _ = self.notes.send((job.client, outcome.train_loss));
+                let _ = self.notes.send((job.client, outcome.spent));
             }
         }
         outcomes

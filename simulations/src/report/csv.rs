@@ -11,7 +11,7 @@ pub(super) fn rounds(rounds: &[RoundMetrics]) -> String {
         push(&mut text, format_args!(",{key}_accuracy,{key}_macro_f1,{key}_loss,{key}_examples"));
     }
     text += ",train_loss,aggregation_residual,update_norm,bytes_up,bytes_down,accepted,rejected,late,dropped,\
-             duration_s,train_s,aggregate_s,evaluate_s,save_s\n";
+             delta,epsilon_pld,epsilon_rdp,duration_s,train_s,aggregate_s,evaluate_s,save_s\n";
     for metrics in rounds {
         round(&mut text, metrics);
     }
@@ -32,6 +32,14 @@ fn round(text: &mut String, metrics: &RoundMetrics) {
     push(text, format_args!(",{},{},{}", metrics.update_norm, metrics.bytes_up, metrics.bytes_down));
     push(text, format_args!(",{},{}", metrics.accepted, metrics.rejected));
     push(text, format_args!(",{},{}", metrics.late, metrics.dropped));
+    let privacy = metrics.privacy.as_ref();
+    for value in [
+        privacy.map(|privacy| privacy.delta),
+        privacy.map(|privacy| privacy.epsilon.pld),
+        privacy.map(|privacy| privacy.epsilon.rdp),
+    ] {
+        push(text, format_args!(",{}", optional(value)));
+    }
     let seconds = &metrics.seconds;
     push(text, format_args!(",{},{},{}", metrics.duration_s, seconds.train, seconds.aggregate));
     push(text, format_args!(",{},{}\n", seconds.evaluate, seconds.save));
@@ -46,7 +54,8 @@ pub(super) fn clients(rounds: &[RoundMetrics]) -> String {
     for metrics in rounds {
         for client in &metrics.clients {
             let (number, examples, steps) = (client.client, client.num_examples, client.steps);
-            push(&mut text, format_args!("{},{number},{examples},{steps},{}\n", metrics.round, client.train_loss));
+            let loss = optional(client.train_loss);
+            push(&mut text, format_args!("{},{number},{examples},{steps},{loss}\n", metrics.round));
         }
     }
     text

@@ -6,7 +6,7 @@ use super::{
     RunRecord, accuracies,
     comparison::{Comparison, ComparisonRow, RowTail, mean, show},
     facts,
-    format::{self, count, fixed, push, significant},
+    format::{self, count, fixed, or_nothing, push, significant},
     measure::{BEST_IS_CHOSEN, HOW_TO_READ, MEASURES},
     plots::Figure,
     run_notes,
@@ -133,7 +133,8 @@ fn clients(page: &mut Page, rounds: &[RoundMetrics]) {
         page.paragraph("", &format!("The first {CLIENTS} of {all}; clients.csv has all of every round."));
     }
     let rows = last.clients.iter().take(CLIENTS).map(|client| {
-        let cells = [client.num_examples.to_string(), client.steps.to_string(), fixed(client.train_loss)];
+        let cells =
+            [client.num_examples.to_string(), client.steps.to_string(), or_nothing(client.train_loss.map(fixed))];
         Row { name: client.client.to_string(), cells: cells.to_vec(), apart: false }
     });
     page.table("client", &[], &["examples", "steps", "mean training loss"].map(str::to_owned), rows);

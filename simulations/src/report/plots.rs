@@ -23,7 +23,7 @@ use crate::files::write_atomically;
 use chart::Chart;
 
 pub(super) use of_comparison::of_comparison;
-pub(super) use of_run::of_run;
+pub(super) use of_run::{epsilon_by_round, of_run};
 
 /// A plot as SVG, to be put into a page, and what it shows.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ fn metrics(method: &str, seed: u64, round: u64) -> RoundMetrics {
         client,
         num_examples: 40 + 10 * client,
         steps: 8,
-        train_loss: loss * (1.0 + 0.1 * client as f64),
+        train_loss: Some(loss * (1.0 + 0.1 * client as f64)),
     };
     RoundMetrics {
         round,
@@ -35,6 +35,7 @@ fn metrics(method: &str, seed: u64, round: u64) -> RoundMetrics {
         rejected: 0,
         late: 0,
         dropped: u64::from(trained),
+        privacy: None,
         clients: (0..clients).map(client).collect(),
         duration_s: 1.25,
         seconds: PhaseSeconds { train: 1.0, aggregate: 0.05, evaluate: 0.15, save: 0.05 },
@@ -89,6 +90,7 @@ fn summary(method: &str, seed: u64, rounds: &[RoundMetrics]) -> Summary {
         rejected: 0,
         late: 0,
         dropped: total(|metrics| metrics.dropped),
+        privacy: None,
         adapter_digest: "3f".repeat(32),
     }
 }

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, path::PathBuf};
 use crate::support::Place;
 
 /// All that a run's results consist of.
-type Results = (String, BTreeMap<PathBuf, Vec<u8>>);
+pub(crate) type Results = (String, BTreeMap<PathBuf, Vec<u8>>);
 
 fn results(place: &Place, out: &str, arguments: &str) -> Results {
     place.sim(&format!("run job.toml --out {out} {arguments}")).succeeds();
     (place.read(&format!("{out}/metrics_summary.json")), place.tree(&format!("{out}/adapters")))
 }
 
-fn does_not_depend_on_threads_and_cohorts(settings: &str) -> Results {
+pub(crate) fn does_not_depend_on_threads_and_cohorts(settings: &str) -> Results {
     let place = Place::with_digits();
     let alone = results(&place, "alone", &format!("{settings} --threads 1"));
     let side_by_side = results(&place, "side-by-side", &format!("{settings} --threads 2"));

@@ -10,6 +10,7 @@ mod broken_disk;
 mod configurations;
 mod determinism;
 mod link;
+mod private;
 mod resume;
 mod round_trip;
 mod studies;

@@ -54,7 +54,8 @@ fn assert_same_run(place: &Place, a: &str, b: &str) {
     assert!(place.tree(&format!("{a}/adapters")) == place.tree(&format!("{b}/adapters")), "the adapters differ");
 }
 
-fn goes_on_after_a_kill(settings: &str) {
+/// Kills a run, goes on with it in `killed`, and compares with `whole`, which nobody has disturbed.
+pub(crate) fn goes_on_after_a_kill(settings: &str) -> Place {
     let place = Place::with_digits();
     let mut child = place.start(&long_run("killed", settings));
     wait_until(&mut child, || checkpointed(&place, "killed") >= 2);
@@ -65,6 +66,7 @@ fn goes_on_after_a_kill(settings: &str) {
     place.sim(&format!("{} --resume", long_run("killed", settings))).succeeds();
     place.sim(&long_run("whole", settings)).succeeds();
     assert_same_run(&place, "killed", "whole");
+    place
 }
 
 #[test]
@@ -86,9 +88,9 @@ fn a_killed_run_with_faults_goes_on_to_the_same_bytes() {
     );
 }
 
-/// Sends the signal of Ctrl-C while a run is under way, and goes on with the run.
+/// Sends the signal of Ctrl-C while a run is under way, and goes on with the run in `stopped`, as `whole` did in one go.
 #[cfg(unix)]
-fn goes_on_after_an_interrupt(settings: &str) {
+pub(crate) fn goes_on_after_an_interrupt(settings: &str) -> Place {
     let place = Place::with_digits();
     let mut child = place.start(&long_run("stopped", settings));
     wait_until(&mut child, || recorded(&place, "stopped") >= 3);
@@ -105,6 +107,7 @@ fn goes_on_after_an_interrupt(settings: &str) {
     place.sim(&format!("{} --resume", long_run("stopped", settings))).succeeds();
     place.sim(&long_run("whole", settings)).succeeds();
     assert_same_run(&place, "stopped", "whole");
+    place
 }
 
 #[cfg(unix)]

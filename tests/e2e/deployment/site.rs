@@ -32,6 +32,14 @@ pub(super) fn succeed(command: &mut Command) -> Output {
     output
 }
 
+/// Runs a program that must fail; its exit code and what it says.
+pub(super) fn fail(site: &Site, name: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = program(name);
+    let output = site.within(command.args(arguments)).output().expect("the program starts");
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 /// A process that does not outlive its test.
 #[derive(Debug)]
 pub(super) struct Process(Child);

@@ -1,14 +1,6 @@
 //! Who is let in, from outside: G9's cases with real certificates are tested in the coordinator; here is what a site sees.
 
-use super::site::{Site, program};
-
-/// Runs a program that must fail; its exit code and what it says.
-fn fail(site: &Site, name: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = program(name);
-    let output = site.within(command.args(arguments)).output().expect("the program starts");
-    assert!(!output.status.success(), "{arguments:?} succeeded");
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
+use super::site::{Site, fail};
 
 #[test]
 fn a_token_works_once_and_a_revoked_client_is_told_so() {

@@ -133,7 +133,7 @@ fn the_training_loss_is_a_mean_by_weight() {
     rig.start(by_examples);
     (0..2).for_each(|client| rig.connect(client));
     for (client, examples, train_loss) in [(0, 1, 4.0), (1, 3, 8.0)] {
-        let update = crate::UpdateMeta { examples, train_loss, ..rig.update(client) };
+        let update = crate::UpdateMeta { examples, train_loss: Some(train_loss), ..rig.update(client) };
         assert!(is_accepted(&rig.submit_this(update)));
     }
     rig.step();

@@ -278,7 +278,7 @@ pub(super) fn hand_in(
         size_bytes: bytes.len() as u64,
         examples: 10 + client,
         steps: 3,
-        train_loss: 0.5,
+        train_loss: Some(0.5),
     })
 }
 

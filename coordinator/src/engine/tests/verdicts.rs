@@ -73,7 +73,7 @@ fn an_update_for_another_adapter_or_base_or_without_weight_is_rejected_and_a_rig
     for (wrong, expected) in [
         (UpdateMeta { spec: Digest::of(b"other"), ..right }, ReasonCode::WrongSpec),
         (UpdateMeta { base: Digest::of(b"other"), ..right }, ReasonCode::WrongBase),
-        (UpdateMeta { train_loss: f64::NAN, ..right }, ReasonCode::BadMeta),
+        (UpdateMeta { train_loss: Some(f64::NAN), ..right }, ReasonCode::BadMeta),
         (UpdateMeta { examples: 0, ..right }, ReasonCode::BadMeta),
     ] {
         assert_eq!(code(&mut rig, wrong), (Verdict::Rejected, Some(expected)));

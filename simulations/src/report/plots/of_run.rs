@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     metrics::RoundMetrics,
+    privacy::Epsilon,
     report::{
         format::byte_unit,
         measure::{MEASURES, Measure},
@@ -18,8 +19,43 @@ const CLIENTS: usize = 400;
 /// The plots of one run.
 pub(crate) fn of_run(rounds: &[RoundMetrics]) -> Vec<Plot> {
     let mut plots = vec![accuracy(rounds), accuracy_by_bytes(rounds), train_loss(rounds)];
+    plots.extend(epsilon(rounds));
     plots.extend(clients(rounds));
     plots
+}
+
+/// What private training has cost.
+fn epsilon(rounds: &[RoundMetrics]) -> Option<Plot> {
+    let spent = rounds.iter().filter_map(|metrics| Some((metrics.round, metrics.privacy.as_ref()?)));
+    let spent: Vec<_> = spent.collect();
+    let delta = spent.last()?.1.delta;
+    let epsilons: Vec<_> = spent.iter().map(|(round, privacy)| (*round, privacy.epsilon)).collect();
+    Some(epsilon_by_round(&epsilons, delta))
+}
+
+/// `epsilon` at `delta` after each of some rounds.
+pub(crate) fn epsilon_by_round(epsilons: &[(u64, Epsilon)], delta: f64) -> Plot {
+    let line = |name: &str, ink, dash, value: fn(&Epsilon) -> f64| {
+        let samples = epsilons.iter().map(|(round, epsilon)| Sample::new(*round as f64, value(epsilon)));
+        Series { name: name.to_owned(), ink, dash, form: Form::Line(samples.collect()) }
+    };
+    let series = vec![
+        line("by privacy loss distributions", Ink::Series(0), Dash::Solid, |epsilon| epsilon.pld),
+        line("by Rényi divergences", Ink::Series(1), Dash::Dashed, |epsilon| epsilon.rdp),
+    ];
+    Plot {
+        name: "epsilon",
+        caption: format!(
+            "Privacy spent by the client that has spent most: every example of it is protected with this epsilon at delta \
+             {delta:e}. Two accountants, both upper bounds. Evaluations are not covered."
+        ),
+        chart: Chart {
+            title: "Privacy spent by round".to_owned(),
+            x: Axis::rounds(),
+            y: Axis::new("epsilon (largest over clients)"),
+            series,
+        },
+    }
 }
 
 fn accuracy(rounds: &[RoundMetrics]) -> Plot {
@@ -61,8 +97,11 @@ fn clients(rounds: &[RoundMetrics]) -> Option<Plot> {
     let all = last.clients.len();
     let shown: Vec<Sample> = (0..all.min(CLIENTS))
         .map(|index| &last.clients[index * all / all.min(CLIENTS)])
-        .map(|client| Sample::new(client.num_examples as f64, client.train_loss))
+        .filter_map(|client| Some(Sample::new(client.num_examples as f64, client.train_loss?)))
         .collect();
+    if shown.is_empty() {
+        return None;
+    }
     let few = if all > CLIENTS { format!(" {CLIENTS} of {all}, evenly chosen.") } else { String::new() };
     let series = vec![Series { name: String::new(), ink: Ink::Series(0), dash: Dash::Solid, form: Form::Dots(shown) }];
     let x = Axis { whole: true, room: 0.04, ..Axis::new("training examples of the client") };

@@ -67,7 +67,7 @@ impl Contents {
             size_bytes: file.len() as u64,
             examples,
             steps: 3,
-            train_loss: 0.5,
+            train_loss: Some(0.5),
         };
         (update, file)
     }

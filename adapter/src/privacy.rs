@@ -1,0 +1,173 @@
+//! What a run asks of private training: one `[privacy]` section, and one message, for simulator, coordinator and client.
+
+use serde::{Deserialize, Serialize};
+
+/// How much noise each step of private training gets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NoiseLevel {
+    /// Standard deviation over the clipping norm, the same for every client.
+    Multiplier(f64),
+    /// As little as keeps a client within its target. It follows from the client's number of examples, so each works
+    /// out its own.
+    Target {
+        /// The target `epsilon`, at the terms' `delta`.
+        epsilon: f64,
+        /// Rounds that the client may take part in before the target is reached; none for all rounds of the run.
+        participations: Option<u64>,
+    },
+}
+
+/// Terms of differentially private training (DP-SGD, arXiv 1607.00133, algorithm 1).
+///
+/// One example is protected. Each step takes a Poisson sample of `batch_size` expected examples, clips the gradient of
+/// each over all trained tensors together, and adds Gaussian noise to the sum. The terms are a request: what a site
+/// allows is its own budget's business.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Keys", into = "Keys")]
+pub struct PrivacyTerms {
+    noise: NoiseLevel,
+    max_grad_norm: f64,
+    delta: f64,
+}
+
+/// The terms as users write them, with Opacus' names.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Keys {
+    max_grad_norm: f64,
+    target_delta: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    noise_multiplier: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target_epsilon: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    participations: Option<u64>,
+}
+
+/// Terms that make no sense.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrivacyTermsError {
+    /// A value outside its range.
+    #[error("{key} is {found}, expected {expected}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// Its range.
+        expected: &'static str,
+        /// Its value.
+        found: f64,
+    },
+    /// No noise, or noise given in two ways.
+    #[error("give either noise-multiplier or target-epsilon, the latter perhaps with participations")]
+    Noise,
+}
+
+impl PrivacyTerms {
+    /// Checked terms.
+    ///
+    /// # Errors
+    /// The first value outside its range.
+    pub fn new(noise: NoiseLevel, max_grad_norm: f64, delta: f64) -> Result<Self, PrivacyTermsError> {
+        let above_zero = |key, found: f64| {
+            let ok = found.is_finite() && found > 0.0;
+            ok.then_some(()).ok_or(PrivacyTermsError::Range { key, expected: "a number above 0", found })
+        };
+        above_zero("max-grad-norm", max_grad_norm)?;
+        above_zero("target-delta", delta)?;
+        if delta >= 1.0 {
+            let expected = "a number below one over the examples of a client";
+            return Err(PrivacyTermsError::Range { key: "target-delta", expected, found: delta });
+        }
+        match noise {
+            NoiseLevel::Multiplier(multiplier) => above_zero("noise-multiplier", multiplier)?,
+            NoiseLevel::Target { epsilon, participations } => {
+                above_zero("target-epsilon", epsilon)?;
+                above_zero("participations", participations.map_or(1.0, |rounds| rounds as f64))?;
+            }
+        }
+        Ok(Self { noise, max_grad_norm, delta })
+    }
+
+    /// How much noise.
+    #[must_use]
+    pub fn noise(&self) -> NoiseLevel {
+        self.noise
+    }
+
+    /// Largest norm of one example's gradient, above 0.
+    #[must_use]
+    pub fn max_grad_norm(&self) -> f64 {
+        self.max_grad_norm
+    }
+
+    /// The `delta` of every guarantee, below one over a client's number of examples.
+    #[must_use]
+    pub fn delta(&self) -> f64 {
+        self.delta
+    }
+}
+
+impl TryFrom<Keys> for PrivacyTerms {
+    type Error = PrivacyTermsError;
+
+    fn try_from(keys: Keys) -> Result<Self, PrivacyTermsError> {
+        let Keys { max_grad_norm, target_delta, noise_multiplier, target_epsilon, participations } = keys;
+        let noise = match (noise_multiplier, target_epsilon, participations) {
+            (Some(multiplier), None, None) => NoiseLevel::Multiplier(multiplier),
+            (None, Some(epsilon), participations) => NoiseLevel::Target { epsilon, participations },
+            _ => return Err(PrivacyTermsError::Noise),
+        };
+        Self::new(noise, max_grad_norm, target_delta)
+    }
+}
+
+impl From<PrivacyTerms> for Keys {
+    fn from(terms: PrivacyTerms) -> Self {
+        let (max_grad_norm, target_delta) = (terms.max_grad_norm, terms.delta);
+        let keys = Self { max_grad_norm, target_delta, ..Self::default() };
+        match terms.noise {
+            NoiseLevel::Multiplier(multiplier) => Self { noise_multiplier: Some(multiplier), ..keys },
+            NoiseLevel::Target { epsilon, participations } => {
+                Self { target_epsilon: Some(epsilon), participations, ..keys }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<PrivacyTerms, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn terms_come_back_as_they_were_written() {
+        for text in [
+            r#"{"max-grad-norm":2.0,"target-delta":1e-6,"noise-multiplier":0.8}"#,
+            r#"{"max-grad-norm":1.0,"target-delta":1e-7,"target-epsilon":6.0}"#,
+            r#"{"max-grad-norm":1.0,"target-delta":1e-7,"target-epsilon":6.0,"participations":50}"#,
+        ] {
+            assert_eq!(serde_json::to_string(&parsed(text).unwrap()).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn terms_without_noise_or_bound_are_refused() {
+        for (text, said) in [
+            (r#"{"max-grad-norm":1.0,"target-delta":1e-5}"#, "give either"),
+            (r#"{"max-grad-norm":1.0,"target-delta":1e-5,"noise-multiplier":1.0,"target-epsilon":1.0}"#, "give either"),
+            (r#"{"max-grad-norm":1.0,"target-delta":1e-5,"noise-multiplier":0.0}"#, "noise-multiplier is 0"),
+            (r#"{"max-grad-norm":-1.0,"target-delta":1e-5,"noise-multiplier":1.0}"#, "max-grad-norm is -1"),
+            (r#"{"max-grad-norm":1.0,"target-delta":1.0,"target-epsilon":1.0}"#, "target-delta is 1"),
+            (r#"{"max-grad-norm":1.0,"target-delta":1e-5,"noise":1.0}"#, "unknown field"),
+            (r#"{"max-grad-norm":1.0,"noise-multiplier":1.0}"#, "missing field"),
+            (r#"{"target-delta":1e-5,"noise-multiplier":1.0}"#, "missing field"),
+        ] {
+            let error = parsed(text).unwrap_err().to_string();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

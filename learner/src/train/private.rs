@@ -1,0 +1,167 @@
+//! Private training of one client: samples, clipping and noise (DP-SGD, arXiv 1607.00133, algorithm 1).
+//!
+//! Everything that the data touch goes through here: one norm over all trained tensors of an example, whether they are
+//! sent or kept. A kept factor that was trained without noise would put the data into every later gradient of the factor
+//! that is sent.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use fedlora_adapter::{ClientId, LocalHyperparameters, NoiseLevel, PrivacyTerms, Purpose, RoundPlan, Seed};
+use fedlora_privacy::{
+    ClipBound, GaussianNoise, NoiseMode, NoiseRng, PldAccountant, PoissonSampler, PrivacyError, SampledGaussian,
+    SecureRng, SimulatedRng, calibrate, clip,
+};
+use rand::Rng;
+
+use crate::LearnerError;
+
+/// Where private training takes its samples and its noise from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Randomness {
+    /// The operating system: nobody can repeat it.
+    #[default]
+    OperatingSystem,
+    /// The run's seed: an experiment that can be repeated and protects nobody.
+    Seed,
+}
+
+/// One client's private training in one round.
+#[derive(Debug)]
+pub(super) struct Private {
+    event: SampledGaussian,
+    sampler: PoissonSampler,
+    bound: ClipBound,
+    noise: GaussianNoise,
+    /// What sums are divided by: the expected size of a batch, or more where a client has fewer examples than that. A
+    /// divisor that every client has in common does not tell how many.
+    batch_size: f64,
+    rng: Box<dyn NoiseRng>,
+}
+
+/// The release that a plan asks of a client with `examples` examples, in one round.
+///
+/// # Errors
+/// Terms that do not go with this number of examples, or a target that no noise can meet.
+fn planned_release(plan: &RoundPlan, terms: PrivacyTerms, examples: usize) -> Result<SampledGaussian, PrivacyError> {
+    let sample_rate = (plan.local.batch_size as f64 / examples.max(1) as f64).min(1.0);
+    let steps = super::batches::steps(&plan.local, examples);
+    let delta = terms.delta();
+    if delta * examples as f64 >= 1.0 {
+        let expected = "below one over the client's number of examples";
+        return Err(PrivacyError::Parameter { name: "target-delta", expected, found: delta });
+    }
+    let noise_multiplier = match terms.noise() {
+        NoiseLevel::Multiplier(multiplier) => multiplier,
+        NoiseLevel::Target { epsilon, participations } => {
+            let all = steps.saturating_mul(participations.unwrap_or(plan.num_rounds));
+            let budget = calibrate::Budget::new(epsilon, delta)?;
+            calibrate::noise_multiplier(&PldAccountant::new(), budget, sample_rate, all)?
+        }
+    };
+    SampledGaussian::new(noise_multiplier, sample_rate, steps)
+}
+
+/// Releases found so far, by number of examples: a target's noise takes a search, and is the same in every round.
+#[derive(Debug, Default)]
+pub(super) struct Releases(Mutex<BTreeMap<usize, Found>>);
+
+/// A release, and what it was found for.
+#[derive(Debug)]
+struct Found {
+    local: LocalHyperparameters,
+    num_rounds: u64,
+    event: SampledGaussian,
+}
+
+impl Releases {
+    /// [`planned_release`], searched for once.
+    pub(super) fn find(
+        &self,
+        plan: &RoundPlan,
+        terms: PrivacyTerms,
+        examples: usize,
+    ) -> Result<SampledGaussian, PrivacyError> {
+        let is_it = |found: &&Found| found.local == plan.local && found.num_rounds == plan.num_rounds;
+        if let Some(found) = self.known().get(&examples).filter(is_it) {
+            return Ok(found.event);
+        }
+        let event = planned_release(plan, terms, examples)?;
+        let found = Found { local: plan.local.clone(), num_rounds: plan.num_rounds, event };
+        self.known().insert(examples, found);
+        Ok(event)
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<usize, Found>> {
+        // A panic while the lock is held cannot leave half an entry.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Private {
+    /// A client with `examples` examples at the start of its round, which amounts to `event`.
+    pub(super) fn new(
+        plan: &RoundPlan,
+        terms: PrivacyTerms,
+        event: SampledGaussian,
+        (client, examples): (ClientId, usize),
+        randomness: Randomness,
+    ) -> Result<Self, PrivacyError> {
+        let bound = ClipBound::new(terms.max_grad_norm())?;
+        // A sum of all examples is finite in f32, so that no data can stop training.
+        let largest = examples as f64 * bound.value();
+        if largest > f64::from(f32::MAX) / 2.0 {
+            let expected = "a number that times the examples of a client is far below the largest f32";
+            return Err(PrivacyError::Parameter { name: "max-grad-norm", expected, found: bound.value() });
+        }
+        // Neighbouring sums are rounded once to f32, by half a unit in the last place each, after a sum in f64 whose every
+        // term may have been rounded.
+        let rounding = f64::from(f32::EPSILON) * largest * (1.0 + examples as f64 * 2.0_f64.powi(-29));
+        Ok(Self {
+            event,
+            sampler: PoissonSampler::new(examples, event.sample_rate())?,
+            bound,
+            noise: GaussianNoise::new(NoiseMode::Grid, event.noise_multiplier(), bound)?
+                .with_extra_sensitivity(rounding)?,
+            batch_size: plan.local.batch_size.max(1) as f64,
+            rng: match randomness {
+                Randomness::OperatingSystem => Box::new(SecureRng::from_os()?),
+                Randomness::Seed => Box::new(simulated(plan, client)),
+            },
+        })
+    }
+
+    /// The release as accountants see it, after `steps` of its steps.
+    pub(super) fn spent(&self, steps: u64) -> Result<SampledGaussian, PrivacyError> {
+        SampledGaussian::new(self.event.noise_multiplier(), self.event.sample_rate(), steps)
+    }
+
+    /// The examples of the next step, as places among the client's rows; perhaps none.
+    pub(super) fn sample(&mut self) -> Result<Vec<usize>, PrivacyError> {
+        self.sampler.sample(&mut *self.rng)
+    }
+
+    /// Clips the gradient of one example and adds it to a sum. One that is not finite counts as zero: to stop would tell.
+    pub(super) fn add_clipped(&self, gradient: &mut [f32], sum: &mut [f64]) {
+        clip(&mut [gradient], self.bound);
+        sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+
+    /// The noised sum over the batch size, which is what may leave this function.
+    pub(super) fn release(&mut self, sum: &[f64]) -> Result<Vec<f32>, LearnerError> {
+        let mut sum: Vec<f32> = sum.iter().map(|&value| value as f32).collect();
+        self.noise.add(&mut [&mut sum], &mut *self.rng)?;
+        for value in &mut sum {
+            *value = (f64::from(*value) / self.batch_size) as f32;
+        }
+        Ok(sum)
+    }
+}
+
+fn simulated(plan: &RoundPlan, client: ClientId) -> SimulatedRng {
+    let mut key = [0; 32];
+    Seed(plan.seed).client(Purpose::Privacy, plan.round, client).fill_bytes(&mut key);
+    SimulatedRng::from_seed(key)
+}

@@ -1,0 +1,89 @@
+//! One private step of a cohort: each example a group of its own, so that one backward pass gives the gradient of each.
+
+use burn::tensor::{Tensor, TensorData};
+use fedlora_adapter::Seed;
+
+use super::{cohort::Cohort, flat, loss};
+use crate::{
+    DropoutMasks, LearnerError,
+    evaluate::{check_labels, read},
+};
+
+/// Examples in one pass. A Poisson sample has no largest size, so memory is bounded here; sums do not depend on it.
+const EXAMPLES_AT_A_TIME: usize = 32;
+
+/// One example of a step.
+#[derive(Debug, Clone, Copy)]
+struct Drawn {
+    /// Index of the member that owns it.
+    owner: usize,
+    row: u32,
+}
+
+impl Cohort<'_> {
+    /// Each member's noised sum of clipped gradients over its expected batch size, `[G, N]`.
+    ///
+    /// A sample may be empty, and an example may have a gradient that is not finite; neither shows in the result.
+    pub(super) fn private_gradient(&mut self) -> Result<Tensor<2>, LearnerError> {
+        let drawn = self.draw()?;
+        let [groups, width] = self.values.dims();
+        let mut sums = vec![vec![0.0; width]; groups];
+        let mut losses = vec![0.0; groups];
+        for some in drawn.chunks(EXAMPLES_AT_A_TIME) {
+            self.add_clipped(some, &mut sums, &mut losses)?;
+        }
+        let mut gradient = Vec::with_capacity(groups * width);
+        for (index, (member, sum)) in self.members.iter_mut().zip(&sums).enumerate() {
+            let count = drawn.iter().filter(|drawn| drawn.owner == index).count();
+            // For the client's own eyes: nothing of it is sent.
+            member.last_loss = losses[index] / count.max(1) as f64;
+            member.losses += member.last_loss;
+            // `new` gives every member of a private plan its samples and its noise.
+            let private = member.private.as_mut().ok_or(LearnerError::NoPrivacy)?;
+            gradient.extend(private.release(sum)?);
+        }
+        let gradient = Tensor::from_data(TensorData::new(gradient, [groups, width]), &self.values.device());
+        Ok(self.with_proximal_term(gradient))
+    }
+
+    /// The members' samples, one after the other.
+    fn draw(&mut self) -> Result<Vec<Drawn>, LearnerError> {
+        let mut drawn = Vec::new();
+        for (owner, member) in self.members.iter_mut().enumerate() {
+            let private = member.private.as_mut().ok_or(LearnerError::NoPrivacy)?;
+            let rows = member.batches.rows(&private.sample()?);
+            drawn.extend(rows.into_iter().map(|row| Drawn { owner, row }));
+        }
+        Ok(drawn)
+    }
+
+    /// One pass: adds the clipped gradients and the losses of some examples to those of their owners.
+    fn add_clipped(&self, drawn: &[Drawn], sums: &mut [Vec<f64>], losses: &mut [f64]) -> Result<(), LearnerError> {
+        let rows: Vec<u32> = drawn.iter().map(|drawn| drawn.row).collect();
+        let batch = self.shared.dataset.batch(&rows);
+        let owners: Vec<usize> = drawn.iter().map(|drawn| drawn.owner).collect();
+        let adapters = self.adapters.per_example(&owners);
+        let logits = self.shared.model.forward(&batch, &adapters, Some(&mut self.masks_of_examples(drawn)));
+        check_labels(&batch.labels, logits.dims()[1])?;
+        let loss = loss::cross_entropy(logits, &batch.labels);
+        let gradients = flat::gradients(&adapters, &mut loss.clone().sum().backward());
+        let (mut gradients, loss) = (read(gradients)?, read(loss.inner())?);
+        let width = gradients.len() / drawn.len().max(1);
+        for ((drawn, gradient), loss) in drawn.iter().zip(gradients.chunks_mut(width.max(1))).zip(loss) {
+            let private = self.members[drawn.owner].private.as_ref().ok_or(LearnerError::NoPrivacy)?;
+            private.add_clipped(gradient, &mut sums[drawn.owner]);
+            losses[drawn.owner] += f64::from(loss);
+        }
+        Ok(())
+    }
+
+    /// Masks that belong to the example: if they followed from its place in the sample, one example more would change the
+    /// gradients of all after it, and clipping would bound nothing.
+    fn masks_of_examples(&self, drawn: &[Drawn]) -> DropoutMasks {
+        let streams = drawn.iter().map(|drawn| {
+            let member = &self.members[drawn.owner];
+            (member.client, (member.step << 32) | u64::from(drawn.row))
+        });
+        DropoutMasks::new(self.plan.local.lora_dropout, Seed(self.plan.seed), self.plan.round, streams)
+    }
+}

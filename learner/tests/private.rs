@@ -1,0 +1,255 @@
+//! Laws of private training on a tiny vision transformer with random weights.
+//!
+//! With all examples in every batch and hardly any noise, private training is arithmetic: the mean of clipped gradients.
+//! Noise of 1e-7 of the bound is far below the tolerances, and no accountant is asked about it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use fedlora_adapter::{
+    Adapter, AdapterKind, AdapterSpec, ClientId, Digest, Directive, Factors, HeadPolicy, LocalHyperparameters,
+    LocalWork, NoiseLevel, Optimizer, PrivacyTerms, Purpose, RoundId, RoundPlan, Schedule, Seed, Tensor,
+};
+use fedlora_learner::{
+    Dataset, Job, LearnerError, LocalOutcome, LocalTrainer, Model, Randomness, Trainer, Vit, VitConfig, device,
+    target_modules,
+};
+use fedlora_privacy::{Accountant, PldAccountant};
+use rand::RngExt;
+
+const LABELS: usize = 3;
+const SIDE: usize = 8;
+const RATE: f64 = 0.5;
+const HARDLY_ANY: f64 = 1e-7;
+
+struct World {
+    model: Arc<dyn Model>,
+    dataset: Arc<Dataset>,
+    start: Adapter,
+}
+
+impl World {
+    fn new(kind: AdapterKind) -> Self {
+        let config = VitConfig {
+            image_size: SIDE,
+            num_channels: 1,
+            patch_size: 4,
+            hidden_size: 12,
+            num_hidden_layers: 2,
+            num_attention_heads: 3,
+            intermediate_size: 20,
+            layer_norm_eps: 1e-6,
+        };
+        let model: Arc<dyn Model> = Arc::new(Vit::random(&config, Seed(7), &device("cpu").unwrap()).unwrap());
+        let mut rng = Seed(5).run(Purpose::Data);
+        let labels: Vec<u32> = (0..40).map(|example| example % LABELS as u32).collect();
+        let pixels = (0..40 * SIDE * SIDE).map(|_| rng.random::<f32>()).collect();
+        let names = (0..LABELS).map(|label| label.to_string()).collect();
+        let dataset = Arc::new(Dataset::images(pixels, SIDE * SIDE, labels, names).unwrap());
+        let start = start(model.as_ref(), kind);
+        Self { model, dataset, start }
+    }
+
+    fn train(&self, shards: &[&[u32]], plan: RoundPlan, cohort_size: usize) -> Vec<LocalOutcome> {
+        let shards: BTreeMap<_, _> = (0..).map(ClientId).zip(shards.iter().map(|rows| rows.to_vec())).collect();
+        let plan = Arc::new(plan);
+        let job = |client: &ClientId| Job { client: *client, plan: Arc::clone(&plan), start: self.start.clone() };
+        let jobs: Vec<Job> = shards.keys().map(job).collect();
+        let mut trainer = LocalTrainer::new(Arc::clone(&self.model), Arc::clone(&self.dataset), Arc::new(shards))
+            .unwrap()
+            .with_cohort_size(cohort_size)
+            .with_randomness(Randomness::Seed);
+        trainer.train(&jobs).into_iter().map(Result::unwrap).collect()
+    }
+
+    fn change(&self, outcome: &LocalOutcome) -> Vec<f64> {
+        let values = |adapter: &Adapter| {
+            let factors = adapter.modules().values().flat_map(|factors| [factors.a.clone(), factors.b.clone()]);
+            let tensors: Vec<Tensor> = factors.chain(adapter.head().values().cloned()).collect();
+            tensors.iter().flat_map(|tensor| tensor.values().to_vec()).map(f64::from).collect::<Vec<_>>()
+        };
+        values(&outcome.adapter).iter().zip(values(&self.start)).map(|(new, old)| new - old).collect()
+    }
+}
+
+fn start(model: &dyn Model, kind: AdapterKind) -> Adapter {
+    let spec = AdapterSpec {
+        kind,
+        rank: 2,
+        alpha: 4.0,
+        use_rslora: false,
+        projection_seed: 3,
+        modules: target_modules(model, &["query".to_owned(), "value".to_owned()]).unwrap(),
+        head: model.head_spec(LABELS),
+    };
+    let mut rng = Seed(11).run(Purpose::Init);
+    let (spec, mut modules, mut head) = Adapter::zeros(Arc::new(spec)).unwrap().into_parts();
+    let tensors = modules.values_mut().flat_map(|factors| [&mut factors.a, &mut factors.b]).chain(head.values_mut());
+    for tensor in tensors {
+        tensor.values_mut().iter_mut().for_each(|x| *x = rng.random::<f32>() * 0.2 - 0.1);
+    }
+    Adapter::new(spec, modules, head).unwrap()
+}
+
+/// One step of plain SGD on `batch_size` expected examples.
+fn plan(world: &World, train: Factors, head: HeadPolicy, batch_size: usize, terms: Option<PrivacyTerms>) -> RoundPlan {
+    RoundPlan {
+        run: "private".to_owned(),
+        round: RoundId(2),
+        num_rounds: 8,
+        directive: Directive { train, upload: train, download: train, head },
+        spec: world.start.spec().digest(),
+        base: Digest::of(b""),
+        seed: 9,
+        local: LocalHyperparameters {
+            work: LocalWork::Steps(1),
+            batch_size,
+            learning_rate: RATE,
+            optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 },
+            schedule: Schedule::Constant,
+            warmup_ratio: 0.0,
+            max_grad_norm: 0.0,
+            lora_dropout: 0.0,
+            proximal_mu: 0.0,
+            privacy: terms,
+        },
+    }
+}
+
+fn terms(noise: f64, bound: f64) -> PrivacyTerms {
+    PrivacyTerms::new(NoiseLevel::Multiplier(noise), bound, 1e-5).unwrap()
+}
+
+fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// Largest difference over the norm of the whole.
+fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    let gap: Vec<f64> = found.iter().zip(expected).map(|(found, expected)| found - expected).collect();
+    norm(&gap) / norm(expected)
+}
+
+const ROWS: [u32; 7] = [0, 5, 9, 13, 22, 30, 37];
+
+/// What is trained: both factors and the head, `B` only, the head only; and `VeRA`'s vectors.
+fn cases() -> Vec<(AdapterKind, Factors, HeadPolicy)> {
+    vec![
+        (AdapterKind::Lora, Factors::Both, HeadPolicy::Shared),
+        (AdapterKind::Lora, Factors::Both, HeadPolicy::Personal),
+        (AdapterKind::Lora, Factors::B, HeadPolicy::Frozen),
+        (AdapterKind::Lora, Factors::Neither, HeadPolicy::Shared),
+        (AdapterKind::Vera, Factors::Both, HeadPolicy::Frozen),
+    ]
+}
+
+#[test]
+fn without_clipping_and_noise_it_is_a_step_on_the_mean_loss() {
+    for (kind, train, head) in cases() {
+        let world = World::new(kind);
+        let step = |terms| {
+            let plan = plan(&world, train, head, ROWS.len(), terms);
+            world.change(&world.train(&[&ROWS], plan, 1)[0])
+        };
+        // A bound of 10 clips nothing here.
+        let (private, plain) = (step(Some(terms(HARDLY_ANY, 10.0))), step(None));
+        // Changes of 1e-2 or more in all, noise of 0.5 · 1e-6 / 7 for each of some 200 values, f32 sums in another order.
+        assert!(distance(&private, &plain) < 2e-4, "{kind:?} {train:?} {head:?}: {}", distance(&private, &plain));
+    }
+}
+
+#[test]
+fn a_batch_is_the_mean_of_single_clipped_examples() {
+    let bound = 0.05;
+    for (kind, train, head) in cases() {
+        let world = World::new(kind);
+        let terms = Some(terms(HARDLY_ANY, bound));
+        let together = world.change(&world.train(&[&ROWS], plan(&world, train, head, ROWS.len(), terms), 1)[0]);
+        let singles: Vec<[u32; 1]> = ROWS.map(|row| [row]).to_vec();
+        let shards: Vec<&[u32]> = singles.iter().map(<[u32; 1]>::as_slice).collect();
+        let alone = world.train(&shards, plan(&world, train, head, 1, terms), 1);
+        let alone: Vec<Vec<f64>> = alone.iter().map(|outcome| world.change(outcome)).collect();
+        let mean: Vec<f64> =
+            (0..together.len()).map(|index| alone.iter().map(|one| one[index]).sum::<f64>() / 7.0).collect();
+        // Differences of f32 values of up to 0.1: rounding of 4e-9 a value, against changes of some 1e-3 in all.
+        assert!(distance(&together, &mean) < 2e-4, "{kind:?} {train:?} {head:?}: {}", distance(&together, &mean));
+        // Every example is longer than the bound: exactly as long afterwards, up to that rounding.
+        for one in &alone {
+            let length = norm(one) / RATE;
+            assert!(length < bound * (1.0 + 1e-4), "{kind:?} {train:?} {head:?}: {length}");
+        }
+        assert!(alone.iter().any(|one| norm(one) / RATE > bound * 0.999), "{kind:?} {train:?} {head:?}");
+    }
+}
+
+#[test]
+fn what_an_example_drops_does_not_depend_on_the_others() {
+    let world = World::new(AdapterKind::Lora);
+    let change = |rows: &[u32]| {
+        let mut plan = plan(&world, Factors::Both, HeadPolicy::Shared, 3, Some(terms(HARDLY_ANY, 0.05)));
+        plan.local.lora_dropout = 0.5;
+        world.change(&world.train(&[rows], plan, 1)[0])
+    };
+    // A sum of clipped examples, each with its own mask: that of all is the sum of those without and with the first.
+    let (all, first, others) = (change(&[3, 8, 21]), change(&[3]), change(&[8, 21]));
+    let sum: Vec<f64> = first.iter().zip(&others).map(|(first, others)| first + others).collect();
+    // The tolerance of the mean of single examples.
+    assert!(distance(&all, &sum) < 2e-4, "{}", distance(&all, &sum));
+}
+
+#[test]
+fn an_empty_batch_is_noise_of_the_full_size() {
+    let world = World::new(AdapterKind::Lora);
+    let (noise, bound, batch_size) = (3.0, 2.0, 1);
+    // One expected example of 40, and a seed whose first sample is empty or small: noise is 6, a gradient at most 2.
+    let rows: Vec<u32> = (0..40).collect();
+    let plan = plan(&world, Factors::Both, HeadPolicy::Shared, batch_size, Some(terms(noise, bound)));
+    let outcome = world.train(&[&rows], plan, 1).remove(0);
+    let change = world.change(&outcome);
+    let deviation = norm(&change) / (change.len() as f64).sqrt() / RATE;
+    // The norm of d normal values is sqrt(d)·(1 ± 3/sqrt(2d)); a clipped gradient adds at most 2/sqrt(d).
+    let d = change.len() as f64;
+    let room = noise * bound * 3.0 / (2.0 * d).sqrt() + 2.0 * bound / d.sqrt();
+    assert!((deviation - noise * bound).abs() < room, "{deviation} is not {} ± {room}", noise * bound);
+    let spent = outcome.spent.unwrap();
+    assert_eq!((spent.steps(), spent.noise_multiplier(), spent.sample_rate()), (1, noise, 1.0 / 40.0));
+}
+
+#[test]
+fn neither_neighbours_nor_threads_change_a_bit() {
+    let world = World::new(AdapterKind::Lora);
+    let (first, second): (Vec<u32>, Vec<u32>) = ((0..15).collect(), (15..40).collect());
+    let train = |threads, cohort_size| {
+        let mut plan = plan(&world, Factors::Both, HeadPolicy::Shared, 8, Some(terms(0.7, 0.1)));
+        plan.local = LocalHyperparameters { work: LocalWork::Steps(4), lora_dropout: 0.2, ..plan.local };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| world.train(&[&first, &second], plan, cohort_size))
+    };
+    let alone = train(1, 1);
+    assert_eq!(alone, train(2, 2));
+    assert_ne!(alone[0].adapter, alone[1].adapter);
+}
+
+#[test]
+fn a_client_works_out_the_noise_of_its_target() {
+    let world = World::new(AdapterKind::Lora);
+    let level = NoiseLevel::Target { epsilon: 2.0, participations: Some(5) };
+    let terms = PrivacyTerms::new(level, 1.0, 1e-3).unwrap();
+    let rows: Vec<u32> = (0..40).collect();
+    let outcome = world.train(&[&rows], plan(&world, Factors::B, HeadPolicy::Frozen, 4, Some(terms)), 1).remove(0);
+    let spent = outcome.spent.unwrap();
+    let five = PldAccountant::new().epsilon(&[spent; 5], 1e-3).unwrap();
+    // The search ends within 1e-8 of the noise, and epsilon is no steeper than the noise's inverse square here.
+    assert!((1.99..=2.0).contains(&five), "{five}");
+}
+
+#[test]
+fn a_delta_that_would_let_one_example_out_is_refused() {
+    let world = World::new(AdapterKind::Lora);
+    let terms = PrivacyTerms::new(NoiseLevel::Multiplier(1.0), 1.0, 0.2).unwrap();
+    let plan = Arc::new(plan(&world, Factors::B, HeadPolicy::Frozen, 4, Some(terms)));
+    let shards = Arc::new(BTreeMap::from([(ClientId(0), vec![0, 1, 2, 3, 4])]));
+    let mut trainer = LocalTrainer::new(Arc::clone(&world.model), Arc::clone(&world.dataset), shards).unwrap();
+    let job = Job { client: ClientId(0), plan, start: world.start.clone() };
+    let error = trainer.train(&[job]).remove(0).unwrap_err();
+    assert!(matches!(error, LearnerError::Privacy(_)), "{error}");
+}

@@ -1,0 +1,198 @@
+//! What private clients have released so far, and what it amounts to.
+//!
+//! One example of one client is protected. Clients have different people's data, so what counts is the client that has
+//! spent most, not the sum over clients. That a client was not asked in a round protects nobody from the coordinator,
+//! who chose, so only rounds in which a client trained are counted, and all of these, whatever became of the update.
+
+use std::collections::BTreeMap;
+
+use fedlora_adapter::ClientId;
+use fedlora_privacy::{Accountant, PldAccountant, PrivacyError, RdpAccountant, SampledGaussian};
+use serde::{Deserialize, Serialize};
+
+/// What one client released in one round, or in all rounds so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ClientRelease {
+    /// Client number.
+    pub client: u64,
+    /// The Gaussian mechanism on Poisson samples.
+    #[serde(flatten)]
+    pub event: SampledGaussian,
+}
+
+/// An `epsilon` by both accountants, at one `delta`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Epsilon {
+    /// By privacy loss distributions: the tightest.
+    pub pld: f64,
+    /// By Rényi divergences, as most tables in papers have it.
+    pub rdp: f64,
+}
+
+/// A round's privacy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundPrivacy {
+    /// The `delta` of `epsilon`.
+    pub delta: f64,
+    /// Spent so far by the client that has spent most.
+    pub epsilon: Epsilon,
+    /// That client.
+    pub client: u64,
+    /// What the clients of this round released.
+    pub releases: Vec<ClientRelease>,
+}
+
+/// One client's privacy over a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ClientPrivacy {
+    /// Client number.
+    pub client: u64,
+    /// Spent in the whole run.
+    pub epsilon: Epsilon,
+    /// Noisy steps taken.
+    pub steps: u64,
+}
+
+/// A whole run's privacy, and what the numbers mean.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SummaryPrivacy {
+    /// What is protected: `example`.
+    pub unit: String,
+    /// Data sets that must not be told apart: `add-or-remove-one`.
+    pub neighbours: String,
+    /// How batches are drawn: `poisson`.
+    pub sampling: String,
+    /// Where noise came from: `simulated`, from the run's seed, which is an experiment and protects nobody.
+    pub randomness: String,
+    /// The `delta` of all `epsilon`.
+    pub delta: f64,
+    /// Largest over the clients: people of different clients are different.
+    pub epsilon: Epsilon,
+    /// The clients that spent most, at most [`CLIENTS`] of them.
+    pub clients: Vec<ClientPrivacy>,
+    /// What the numbers do not cover.
+    pub not_covered: Vec<String>,
+}
+
+/// Clients that a summary lists.
+pub const CLIENTS: usize = 50;
+
+/// Histories of all clients.
+#[derive(Debug, Clone, Default)]
+pub struct Accounts(BTreeMap<ClientId, Vec<SampledGaussian>>);
+
+impl Accounts {
+    /// Adds what a client released.
+    ///
+    /// # Errors
+    /// More steps than can be counted.
+    pub fn add(&mut self, client: ClientId, event: SampledGaussian) -> Result<(), PrivacyError> {
+        let history = self.0.entry(client).or_default();
+        let alike = |one: &&mut SampledGaussian| {
+            one.noise_multiplier().total_cmp(&event.noise_multiplier()).is_eq()
+                && one.sample_rate().total_cmp(&event.sample_rate()).is_eq()
+        };
+        match history.iter_mut().find(alike) {
+            Some(one) => {
+                let steps = one.steps().saturating_add(event.steps());
+                *one = SampledGaussian::new(event.noise_multiplier(), event.sample_rate(), steps)?;
+            }
+            None => history.push(event),
+        }
+        Ok(())
+    }
+
+    /// The client that has spent most at `delta`; none before the first release.
+    ///
+    /// # Errors
+    /// A `delta` outside (0, 1).
+    pub fn largest(&self, delta: f64) -> Result<Option<(ClientId, Epsilon)>, PrivacyError> {
+        let Some((client, history, rdp)) = self.by_renyi(delta)?.into_iter().next() else { return Ok(None) };
+        Ok(Some((client, Epsilon { pld: PldAccountant::new().epsilon(history, delta)?, rdp })))
+    }
+
+    /// The summary of a run; none if nothing was released.
+    ///
+    /// # Errors
+    /// A `delta` outside (0, 1).
+    pub fn summary(&self, delta: f64) -> Result<Option<SummaryPrivacy>, PrivacyError> {
+        let clients = self.by_renyi(delta)?.into_iter().take(CLIENTS).map(|(client, history, rdp)| {
+            let epsilon = Epsilon { pld: PldAccountant::new().epsilon(history, delta)?, rdp };
+            Ok(ClientPrivacy { client: client.0, epsilon, steps: history.iter().map(SampledGaussian::steps).sum() })
+        });
+        let clients = clients.collect::<Result<Vec<_>, PrivacyError>>()?;
+        let most = |value: fn(&Epsilon) -> f64| clients.iter().map(|one| value(&one.epsilon)).fold(0.0, f64::max);
+        let epsilon = Epsilon { pld: most(|epsilon| epsilon.pld), rdp: most(|epsilon| epsilon.rdp) };
+        Ok((!clients.is_empty()).then(|| SummaryPrivacy {
+            unit: "example".to_owned(),
+            neighbours: "add-or-remove-one".to_owned(),
+            sampling: "poisson".to_owned(),
+            randomness: "simulated".to_owned(),
+            delta,
+            epsilon,
+            clients,
+            not_covered: NOT_COVERED.map(str::to_owned).to_vec(),
+        }))
+    }
+
+    /// Clients by the `epsilon` of Rényi accounting, largest first: quick enough for every client in every round.
+    fn by_renyi(&self, delta: f64) -> Result<Vec<Ranked<'_>>, PrivacyError> {
+        let accountant = RdpAccountant::new();
+        let mut all = Vec::with_capacity(self.0.len());
+        let mut last: Option<(&[SampledGaussian], f64)> = None;
+        for (client, history) in &self.0 {
+            // Clients of equal size have equal histories.
+            let rdp = match last.filter(|(known, _)| *known == history.as_slice()) {
+                Some((_, rdp)) => rdp,
+                None => accountant.epsilon(history, delta)?,
+            };
+            last = Some((history, rdp));
+            all.push((*client, history.as_slice(), rdp));
+        }
+        all.sort_by(|left, right| right.2.total_cmp(&left.2));
+        Ok(all)
+    }
+}
+
+/// A client, all that it released, and its `epsilon` by Rényi accounting.
+type Ranked<'a> = (ClientId, &'a [SampledGaussian], f64);
+
+const NOT_COVERED: [&str; 3] = [
+    "evaluations: accuracies and losses are computed from the data without noise",
+    "choices made by looking at results: methods, hyper-parameters, early stopping",
+    "training losses and numbers of examples, which private clients therefore do not send",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(noise: f64, steps: u64) -> SampledGaussian {
+        SampledGaussian::new(noise, 0.1, steps).unwrap()
+    }
+
+    #[test]
+    fn what_counts_is_the_client_that_spent_most() {
+        let mut accounts = Accounts::default();
+        assert!(accounts.largest(1e-5).unwrap().is_none());
+        for (client, steps) in [(0, 10), (1, 30), (0, 10)] {
+            accounts.add(ClientId(client), event(1.0, steps)).unwrap();
+        }
+        let (client, epsilon) = accounts.largest(1e-5).unwrap().unwrap();
+        assert_eq!(client, ClientId(1));
+        let alone = PldAccountant::new().epsilon(&[event(1.0, 30)], 1e-5).unwrap();
+        assert!((epsilon.pld - alone).abs() < 1e-12 && epsilon.rdp > epsilon.pld, "{epsilon:?}");
+        let summary = accounts.summary(1e-5).unwrap().unwrap();
+        assert_eq!(summary.clients.iter().map(|one| (one.client, one.steps)).collect::<Vec<_>>(), [(1, 30), (0, 20)]);
+        assert!((summary.epsilon.pld - alone).abs() < 1e-12);
+    }
+
+    #[test]
+    fn other_noise_is_another_event() {
+        let mut accounts = Accounts::default();
+        for noise in [1.0, 2.0, 1.0] {
+            accounts.add(ClientId(0), event(noise, 5)).unwrap();
+        }
+        assert_eq!(accounts.0[&ClientId(0)], [event(1.0, 10), event(2.0, 5)]);
+    }
+}
