@@ -3,21 +3,19 @@
 //! With all examples in every batch and hardly any noise, private training is arithmetic: the mean of clipped gradients.
 //! Noise of 1e-7 of the bound is far below the tolerances, and no accountant is asked about it.
 
+mod tiny_vit;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{
-    Adapter, AdapterKind, AdapterSpec, ClientId, Digest, Directive, Factors, HeadPolicy, LocalHyperparameters,
-    LocalWork, NoiseLevel, Optimizer, PrivacyTerms, Purpose, RoundId, RoundPlan, Schedule, Seed, Tensor,
+    Adapter, AdapterKind, ClientId, Digest, Directive, Factors, HeadPolicy, LocalHyperparameters, LocalWork,
+    NoiseLevel, Optimizer, PrivacyTerms, Purpose, RoundId, RoundPlan, Schedule, Seed,
 };
-use fedlora_learner::{
-    Dataset, Job, LearnerError, LocalOutcome, LocalTrainer, Model, Randomness, Trainer, Vit, VitConfig, device,
-    target_modules,
-};
+use fedlora_learner::{Dataset, Job, LearnerError, LocalOutcome, LocalTrainer, Model, Randomness, Trainer};
 use fedlora_privacy::{Accountant, PldAccountant};
 use rand::RngExt;
+use tiny_vit::{LABELS, SIDE, change, model, norm, start};
 
-const LABELS: usize = 3;
-const SIDE: usize = 8;
 const RATE: f64 = 0.5;
 const HARDLY_ANY: f64 = 1e-7;
 
@@ -29,17 +27,7 @@ struct World {
 
 impl World {
     fn new(kind: AdapterKind) -> Self {
-        let config = VitConfig {
-            image_size: SIDE,
-            num_channels: 1,
-            patch_size: 4,
-            hidden_size: 12,
-            num_hidden_layers: 2,
-            num_attention_heads: 3,
-            intermediate_size: 20,
-            layer_norm_eps: 1e-6,
-        };
-        let model: Arc<dyn Model> = Arc::new(Vit::random(&config, Seed(7), &device("cpu").unwrap()).unwrap());
+        let model = model();
         let mut rng = Seed(5).run(Purpose::Data);
         let labels: Vec<u32> = (0..40).map(|example| example % LABELS as u32).collect();
         let pixels = (0..40 * SIDE * SIDE).map(|_| rng.random::<f32>()).collect();
@@ -62,32 +50,8 @@ impl World {
     }
 
     fn change(&self, outcome: &LocalOutcome) -> Vec<f64> {
-        let values = |adapter: &Adapter| {
-            let factors = adapter.modules().values().flat_map(|factors| [factors.a.clone(), factors.b.clone()]);
-            let tensors: Vec<Tensor> = factors.chain(adapter.head().values().cloned()).collect();
-            tensors.iter().flat_map(|tensor| tensor.values().to_vec()).map(f64::from).collect::<Vec<_>>()
-        };
-        values(&outcome.adapter).iter().zip(values(&self.start)).map(|(new, old)| new - old).collect()
+        change(&outcome.adapter, &self.start)
     }
-}
-
-fn start(model: &dyn Model, kind: AdapterKind) -> Adapter {
-    let spec = AdapterSpec {
-        kind,
-        rank: 2,
-        alpha: 4.0,
-        use_rslora: false,
-        projection_seed: 3,
-        modules: target_modules(model, &["query".to_owned(), "value".to_owned()]).unwrap(),
-        head: model.head_spec(LABELS),
-    };
-    let mut rng = Seed(11).run(Purpose::Init);
-    let (spec, mut modules, mut head) = Adapter::zeros(Arc::new(spec)).unwrap().into_parts();
-    let tensors = modules.values_mut().flat_map(|factors| [&mut factors.a, &mut factors.b]).chain(head.values_mut());
-    for tensor in tensors {
-        tensor.values_mut().iter_mut().for_each(|x| *x = rng.random::<f32>() * 0.2 - 0.1);
-    }
-    Adapter::new(spec, modules, head).unwrap()
 }
 
 /// One step of plain SGD on `batch_size` expected examples.
@@ -119,11 +83,7 @@ fn terms(noise: f64, bound: f64) -> PrivacyTerms {
     PrivacyTerms::new(NoiseLevel::Multiplier(noise), bound, 1e-5).unwrap()
 }
 
-fn norm(values: &[f64]) -> f64 {
-    values.iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-/// Largest difference over the norm of the whole.
+/// Norm of the difference over the norm of what was expected.
 fn distance(found: &[f64], expected: &[f64]) -> f64 {
     let gap: Vec<f64> = found.iter().zip(expected).map(|(found, expected)| found - expected).collect();
     norm(&gap) / norm(expected)

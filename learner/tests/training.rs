@@ -1,5 +1,7 @@
 //! Laws of local training on a tiny, randomly initialised vision transformer.
 
+mod tiny_vit;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{
@@ -7,13 +9,10 @@ use fedlora_adapter::{
     LocalWork, Optimizer, Purpose, RoundId, RoundPlan, Schedule, Seed, Tensor,
 };
 use fedlora_learner::{
-    Dataset, EvaluationPlan, Job, LearnerError, LocalOutcome, LocalTrainer, Model, Trainer, Vit, VitConfig, device,
-    evaluate, target_modules,
+    Dataset, EvaluationPlan, Job, LearnerError, LocalOutcome, LocalTrainer, Model, Trainer, evaluate,
 };
 use rand::RngExt;
-
-const LABELS: usize = 3;
-const SIDE: usize = 8;
+use tiny_vit::{LABELS, SIDE, change, model, norm, start};
 
 /// Noise around one bright stripe whose place is the label: a task that a tiny model learns in a few steps.
 fn dataset(examples: usize) -> Dataset {
@@ -24,42 +23,6 @@ fn dataset(examples: usize) -> Dataset {
     let pixels = pixels.map(|(label, index)| pixel(label, index, rng.random::<f32>() * 0.3)).collect();
     let names = (0..LABELS).map(|label| label.to_string()).collect();
     Dataset::images(pixels, SIDE * SIDE, labels, names).unwrap()
-}
-
-fn model() -> Arc<dyn Model> {
-    let config = VitConfig {
-        image_size: SIDE,
-        num_channels: 1,
-        patch_size: 4,
-        hidden_size: 12,
-        num_hidden_layers: 2,
-        num_attention_heads: 3,
-        intermediate_size: 20,
-        layer_norm_eps: 1e-6,
-    };
-    Arc::new(Vit::random(&config, Seed(7), &device("cpu").unwrap()).unwrap())
-}
-
-fn start(model: &dyn Model, kind: AdapterKind) -> Adapter {
-    let spec = AdapterSpec {
-        kind,
-        rank: 2,
-        alpha: 4.0,
-        use_rslora: false,
-        projection_seed: 3,
-        modules: target_modules(model, &["query".to_owned(), "value".to_owned()]).unwrap(),
-        head: model.head_spec(LABELS),
-    };
-    let mut rng = Seed(11).run(Purpose::Init);
-    let mut random =
-        |tensor: &mut Tensor| tensor.values_mut().iter_mut().for_each(|x| *x = rng.random::<f32>() * 0.2 - 0.1);
-    let (spec, mut modules, mut head) = Adapter::zeros(Arc::new(spec)).unwrap().into_parts();
-    for factors in modules.values_mut() {
-        random(&mut factors.a);
-        random(&mut factors.b);
-    }
-    head.values_mut().for_each(random);
-    Adapter::new(spec, modules, head).unwrap()
 }
 
 fn local() -> LocalHyperparameters {
@@ -131,20 +94,6 @@ impl World {
     fn one(&self, local: LocalHyperparameters) -> LocalOutcome {
         self.train(1, plan(&self.start, local), &[1]).remove(0)
     }
-}
-
-/// All trained values less those of `start`.
-fn change(adapter: &Adapter, start: &Adapter) -> Vec<f64> {
-    let values = |adapter: &Adapter| {
-        let factors = adapter.modules().values().flat_map(|factors| [factors.a.clone(), factors.b.clone()]);
-        let tensors: Vec<Tensor> = factors.chain(adapter.head().values().cloned()).collect();
-        tensors.iter().flat_map(|tensor| tensor.values().to_vec()).map(f64::from).collect::<Vec<_>>()
-    };
-    values(adapter).iter().zip(values(start)).map(|(new, old)| new - old).collect()
-}
-
-fn norm(values: &[f64]) -> f64 {
-    values.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
 #[test]

@@ -102,6 +102,30 @@ impl Accounts {
         Ok(())
     }
 
+    /// What the rounds done before have cost.
+    pub fn of<'a>(rounds: impl Iterator<Item = &'a RoundPrivacy>) -> Self {
+        let mut accounts = Self::default();
+        for release in rounds.flat_map(|round| &round.releases) {
+            // What was recorded had been added before, so it adds up again.
+            let _ = accounts.add(ClientId(release.client), release.event);
+        }
+        accounts
+    }
+
+    /// Books a round's releases, in client order whatever the order in which they ended; none if nothing was ever
+    /// released.
+    ///
+    /// # Errors
+    /// As [`Accounts::add`] and [`Accounts::largest`].
+    pub fn book(&mut self, mut releases: Vec<ClientRelease>, delta: f64) -> Result<Option<RoundPrivacy>, PrivacyError> {
+        releases.sort_by_key(|release| release.client);
+        for release in &releases {
+            self.add(ClientId(release.client), release.event)?;
+        }
+        let largest = self.largest(delta)?;
+        Ok(largest.map(|(client, epsilon)| RoundPrivacy { delta, epsilon, client: client.0, releases }))
+    }
+
     /// The client that has spent most at `delta`; none before the first release.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::{
     evaluation::{EvaluationError, Evaluator},
     metrics::{ClientMetrics, Evaluations, PhaseSeconds, RoundMetrics},
     observer::Observer,
-    privacy::{Accounts, ClientRelease, RoundPrivacy, SummaryPrivacy},
+    privacy::{Accounts, ClientRelease, SummaryPrivacy},
     record::{RecordError, Recorder},
     states::{StateError, States},
 };
@@ -124,7 +124,12 @@ impl Server {
     pub fn new(mut parts: ServerParts) -> Self {
         let global = Arc::new(parts.global.clone());
         parts.observer.begin(parts.num_rounds, parts.rounds.len() as u64);
-        Self { accounts: accounts(&parts.rounds), parts, global, open: OpenRound::default() }
+        Self {
+            accounts: Accounts::of(parts.rounds.iter().filter_map(|metrics| metrics.privacy.as_ref())),
+            parts,
+            global,
+            open: OpenRound::default(),
+        }
     }
 
     /// Evaluates the state before training, once in the life of a run.
@@ -270,7 +275,8 @@ impl Server {
         let evaluate_s = watch.seconds();
         let directive = self.directive(round);
         let open = std::mem::take(&mut self.open);
-        let privacy = self.account(open.releases)?;
+        let terms = self.parts.local.privacy;
+        let privacy = terms.map(|terms| self.accounts.book(open.releases, terms.delta())).transpose()?.flatten();
         let seconds =
             PhaseSeconds { train: open.train_s, aggregate: open.aggregate_s, evaluate: evaluate_s, save: 0.0 };
         let sent = payload_bytes(self.global.spec(), directive);
@@ -308,17 +314,6 @@ impl Server {
         Ok(())
     }
 
-    /// Books a round's releases, in client order whatever the order in which they ended.
-    fn account(&mut self, mut releases: Vec<ClientRelease>) -> Result<Option<RoundPrivacy>, ServerError> {
-        let Some(terms) = self.parts.local.privacy else { return Ok(None) };
-        releases.sort_by_key(|release| release.client);
-        for release in &releases {
-            self.accounts.add(ClientId(release.client), release.event)?;
-        }
-        let largest = self.accounts.largest(terms.delta())?;
-        Ok(largest.map(|(client, epsilon)| RoundPrivacy { delta: terms.delta(), epsilon, client: client.0, releases }))
-    }
-
     fn evaluate(&self, round: RoundId) -> Result<Evaluations, ServerError> {
         let due = round.0.is_multiple_of(self.parts.evaluate_every) || round.0 == self.parts.num_rounds;
         match &self.parts.evaluator {
@@ -329,16 +324,6 @@ impl Server {
             _ => Ok(Evaluations::default()),
         }
     }
-}
-
-/// What the rounds done before have cost.
-fn accounts(rounds: &[RoundMetrics]) -> Accounts {
-    let mut accounts = Accounts::default();
-    for release in rounds.iter().filter_map(|metrics| metrics.privacy.as_ref()).flat_map(|privacy| &privacy.releases) {
-        // Steps beyond 2^64 cannot have been recorded.
-        let _ = accounts.add(ClientId(release.client), release.event);
-    }
-    accounts
 }
 
 fn client_metrics(submission: &Submission) -> ClientMetrics {

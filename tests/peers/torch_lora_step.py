@@ -15,8 +15,9 @@ def random_batch(vocabulary: int, examples: int, tokens: int, labels: int) -> Ba
     return ids, torch.ones(shape, dtype=torch.long), torch.randint(0, labels, (examples,))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """What a step can be asked for."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("model", type=Path, help="Hugging Face folder of the base model")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
@@ -24,7 +25,11 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=2)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--steps", type=int, default=15)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = parser(__doc__).parse_args()
 
     torch.set_num_threads(args.threads)
     trainer = Trainer(Classifier(args.model, args.labels))
