@@ -17,6 +17,31 @@ pub enum NoiseLevel {
     },
 }
 
+/// How an example's gradient is bounded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GradientClipping {
+    /// All trained tensors are one vector with one bound.
+    #[default]
+    Flat,
+    /// Each trained tensor has the same share of the bound, `max-grad-norm / sqrt(tensors)`.
+    PerLayer,
+    /// One bound, which follows the median of the norms from step to step; each round starts at `max-grad-norm`
+    /// (arXiv 1905.03871).
+    Adaptive,
+}
+
+/// How the noise on gradients is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoiseKind {
+    /// Integers on a public grid: the accounted distribution to the last bit.
+    #[default]
+    Grid,
+    /// Floating-point normal numbers: ten times as fast, and ledgers say that it is not exact.
+    Fast,
+}
+
 /// Terms of differentially private training (DP-SGD, arXiv 1607.00133, algorithm 1).
 ///
 /// One example is protected. Each step takes a Poisson sample of `batch_size` expected examples, clips the gradient of
@@ -28,6 +53,8 @@ pub struct PrivacyTerms {
     noise: NoiseLevel,
     max_grad_norm: f64,
     delta: f64,
+    clipping: GradientClipping,
+    noise_kind: NoiseKind,
 }
 
 /// The terms as users write them, with Opacus' names.
@@ -42,6 +69,14 @@ struct Keys {
     target_epsilon: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     participations: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    clipping: GradientClipping,
+    #[serde(default, skip_serializing_if = "is_default")]
+    noise: NoiseKind,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Terms that make no sense.
@@ -86,7 +121,25 @@ impl PrivacyTerms {
                 above_zero("participations", participations.map_or(1.0, |rounds| rounds as f64))?;
             }
         }
-        Ok(Self { noise, max_grad_norm, delta })
+        Ok(Self { noise, max_grad_norm, delta, clipping: GradientClipping::Flat, noise_kind: NoiseKind::Grid })
+    }
+
+    /// The same with another way to bound and to make noise.
+    #[must_use]
+    pub fn with(self, clipping: GradientClipping, noise_kind: NoiseKind) -> Self {
+        Self { clipping, noise_kind, ..self }
+    }
+
+    /// How gradients are bounded.
+    #[must_use]
+    pub fn clipping(&self) -> GradientClipping {
+        self.clipping
+    }
+
+    /// How noise is made.
+    #[must_use]
+    pub fn noise_kind(&self) -> NoiseKind {
+        self.noise_kind
     }
 
     /// How much noise.
@@ -112,20 +165,21 @@ impl TryFrom<Keys> for PrivacyTerms {
     type Error = PrivacyTermsError;
 
     fn try_from(keys: Keys) -> Result<Self, PrivacyTermsError> {
-        let Keys { max_grad_norm, target_delta, noise_multiplier, target_epsilon, participations } = keys;
+        let Keys { max_grad_norm, target_delta, noise_multiplier, target_epsilon, participations, .. } = keys;
         let noise = match (noise_multiplier, target_epsilon, participations) {
             (Some(multiplier), None, None) => NoiseLevel::Multiplier(multiplier),
             (None, Some(epsilon), participations) => NoiseLevel::Target { epsilon, participations },
             _ => return Err(PrivacyTermsError::Noise),
         };
-        Self::new(noise, max_grad_norm, target_delta)
+        Ok(Self::new(noise, max_grad_norm, target_delta)?.with(keys.clipping, keys.noise))
     }
 }
 
 impl From<PrivacyTerms> for Keys {
     fn from(terms: PrivacyTerms) -> Self {
         let (max_grad_norm, target_delta) = (terms.max_grad_norm, terms.delta);
-        let keys = Self { max_grad_norm, target_delta, ..Self::default() };
+        let (clipping, noise) = (terms.clipping, terms.noise_kind);
+        let keys = Self { max_grad_norm, target_delta, clipping, noise, ..Self::default() };
         match terms.noise {
             NoiseLevel::Multiplier(multiplier) => Self { noise_multiplier: Some(multiplier), ..keys },
             NoiseLevel::Target { epsilon, participations } => {
@@ -149,6 +203,7 @@ mod tests {
             r#"{"max-grad-norm":2.0,"target-delta":1e-6,"noise-multiplier":0.8}"#,
             r#"{"max-grad-norm":1.0,"target-delta":1e-7,"target-epsilon":6.0}"#,
             r#"{"max-grad-norm":1.0,"target-delta":1e-7,"target-epsilon":6.0,"participations":50}"#,
+            r#"{"max-grad-norm":1.0,"target-delta":1e-7,"noise-multiplier":1.0,"clipping":"per-layer","noise":"fast"}"#,
         ] {
             assert_eq!(serde_json::to_string(&parsed(text).unwrap()).unwrap(), text);
         }
@@ -162,7 +217,7 @@ mod tests {
             (r#"{"max-grad-norm":1.0,"target-delta":1e-5,"noise-multiplier":0.0}"#, "noise-multiplier is 0"),
             (r#"{"max-grad-norm":-1.0,"target-delta":1e-5,"noise-multiplier":1.0}"#, "max-grad-norm is -1"),
             (r#"{"max-grad-norm":1.0,"target-delta":1.0,"target-epsilon":1.0}"#, "target-delta is 1"),
-            (r#"{"max-grad-norm":1.0,"target-delta":1e-5,"noise":1.0}"#, "unknown field"),
+            (r#"{"max-grad-norm":1.0,"target-delta":1e-5,"noise-multiplier":1.0,"sigma":1.0}"#, "unknown field"),
             (r#"{"max-grad-norm":1.0,"noise-multiplier":1.0}"#, "missing field"),
             (r#"{"target-delta":1e-5,"noise-multiplier":1.0}"#, "missing field"),
         ] {

@@ -76,7 +76,8 @@ impl fmt::Debug for Cohort<'_> {
     }
 }
 
-fn refuse_duplicates(mut sorted: impl Iterator<Item = ClientId>) -> Result<(), AggregationError> {
+/// Clients that are sorted must be different.
+pub(crate) fn refuse_duplicates(mut sorted: impl Iterator<Item = ClientId>) -> Result<(), AggregationError> {
     let Some(mut last) = sorted.next() else { return Ok(()) };
     for client in sorted {
         if client == last {

@@ -1,6 +1,7 @@
 //! Everything that can go wrong between a set of updates and the next global adapter.
 
 use fedlora_adapter::{AdapterError, AdapterKind, ClientId, ModuleName, Side};
+use fedlora_privacy::PrivacyError;
 
 /// Why there is no new global adapter, no method or no initial adapter.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,23 @@ pub enum AggregationError {
         /// The weight.
         weight: f64,
     },
+    /// A client that would count more than sums with noise allow for.
+    #[error("{client}: weight {weight} is not between 0 and 1, as differential privacy asks")]
+    WeightAboveOne {
+        /// The client.
+        client: ClientId,
+        /// The weight.
+        weight: f64,
+    },
+    /// Differential privacy releases one mean of the clients' changes, and the method needs more.
+    #[error(
+        "this method asks more of the clients than the mean of their changes, which is all that central privacy releases; \
+         use fedavg, ffa-lora, ffa-orthonormal, fedsa-lora or fedsvd"
+    )]
+    NotFromMean,
+    /// Clipping or noise that is not possible.
+    #[error("central privacy")]
+    Privacy(#[from] PrivacyError),
     /// Weights that cannot be made into shares.
     #[error("the weights sum to {sum}, which is no finite positive number")]
     BadWeightSum {

@@ -1,8 +1,9 @@
 //! The server's arithmetic: what becomes of the adapters that clients send, and nothing else.
 //!
 //! One file per federated method under `methods/`, one row per method in [`METHODS`], one entry point,
-//! [`aggregate()`]. There is no network, clock or random choice here: the same updates give the same bytes, whatever
-//! the order of their arrival and the number of threads.
+//! [`aggregate()`], and [`PrivateMean`] for the same with differential privacy. There is no network, clock or random
+//! choice here, but for the noise that a caller hands in: the same updates give the same bytes, whatever the order of their
+//! arrival and the number of threads.
 //!
 //! Letters, everywhere in this crate: client `k` sends `A_k` (`r x d_in`) and `B_k` (`d_out x r`) with share `p_k`;
 //! shares sum to one; a bar is the weighted mean; `dW* = sum p_k B_k A_k` is the mean of the products, which is what
@@ -10,6 +11,7 @@
 //! rank stays inside. The LoRA scale `s` is common to all clients and so never appears.
 
 mod aggregate;
+mod central;
 mod cohort;
 mod distance;
 mod error;
@@ -25,6 +27,7 @@ mod updates;
 mod votes;
 
 pub use aggregate::{Aggregated, WeightedUpdate, aggregate};
+pub use central::PrivateMean;
 pub use cohort::Weighting;
 pub use error::AggregationError;
 pub use init::{Init, initial};

@@ -42,6 +42,12 @@ pub trait Strategy: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Whether the method needs nothing of the clients but the mean of what they send, so that one mean with noise serves
+    /// in place of all updates.
+    fn needs_only_mean(&self) -> bool {
+        true
+    }
+
     /// How much each update counts, judged by the whole of it; by default as much as it weighs.
     ///
     /// One share per update, in client order; they sum to one. An update of share 0 is left out of everything below.

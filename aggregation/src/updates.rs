@@ -100,7 +100,8 @@ impl<'a> Updates<'a> {
     }
 }
 
-fn same_shape<'a>(
+/// What was sent, if it has the shape of what is to be replaced.
+pub(crate) fn same_shape<'a>(
     client: ClientId,
     expected: &Tensor,
     sent: TensorSource<'a>,

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedlora_adapter::{Digest, PrivacyTerms, RoundPlan};
+use fedlora_adapter::{Digest, NoiseKind, PrivacyTerms, RoundPlan};
 use fedlora_privacy::{
     ClipBound, Fingerprint, Ledger, LedgerError, LedgerTerms, Mechanism, NoiseMode, Origin, PldAccountant, PrivacyUnit,
     Release, Reservation, SampledGaussian, SecureRng,
@@ -182,7 +182,10 @@ impl Books {
             event,
             clip_bound: ClipBound::new(terms.max_grad_norm()).map_err(LedgerError::from)?,
             mechanism: Mechanism::SampledGaussian,
-            noise: NoiseMode::Grid,
+            noise: match terms.noise_kind() {
+                NoiseKind::Grid => NoiseMode::Grid,
+                NoiseKind::Fast => NoiseMode::Fast,
+            },
             unit: PrivacyUnit::Example,
             units: self.examples,
             run: plan.run.clone(),

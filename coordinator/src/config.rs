@@ -4,6 +4,7 @@
 //! whoever trains, the rest to the simulator. [`RunConfig::take`] takes its keys out of the table; what is left is for
 //! the others to read, and an unknown key is an error of the last reader.
 
+mod central;
 mod error;
 mod lora;
 mod others;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Participation, RunSettings};
 
+pub use central::{CentralPlan, CentralPrivacy, CentralRelease, ClientSampling, Clipping};
 pub use error::ConfigError;
 pub use lora::{LoraConfig, PeftType};
 pub use others::parse_run;
@@ -100,6 +102,9 @@ pub struct RunConfig {
     /// Train with differential privacy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privacy: Option<PrivacyTerms>,
+    /// Let the server add noise, which protects whole clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub central_privacy: Option<CentralPrivacy>,
     /// The federated method and its own parameters.
     pub method: MethodConfig,
     /// The adapter.
@@ -208,14 +213,17 @@ impl RunConfig {
         let wanted = self.cohort(clients);
         self.strategy()?.check_count(wanted)?;
         let invited = (wanted as f64 * (1.0 + self.over_sample)).ceil() as usize;
+        let sampled = self.central_privacy.filter(|central| central.client_sampling == ClientSampling::Poisson);
         let settings = RunSettings {
             num_rounds: self.num_rounds,
             seed: self.seed,
             clients_per_round: invited.min(clients),
+            sample_rate: sampled.map(|central| central.sample_rate(wanted, clients)),
             min_available_clients: self.min_available_clients,
             participation: Participation {
-                min_results: self.results_needed()?,
-                target_results: wanted,
+                // A sample that happens to be small, or empty, is released like any other.
+                min_results: if sampled.is_some() { 0 } else { self.results_needed()? },
+                target_results: if sampled.is_some() { usize::MAX } else { wanted },
                 grace_ms: self.grace_ms,
                 deadline_ms: if self.round_deadline_ms == 0 { u64::MAX } else { self.round_deadline_ms },
             },
@@ -233,7 +241,7 @@ impl RunConfig {
         const MOST: usize = 1 << 20;
         let strategy = self.strategy()?;
         let enough = |results: &usize| strategy.check_count(*results).is_ok();
-        Ok((self.min_results..MOST).find(enough).unwrap_or(self.min_results))
+        Ok((self.min_results.max(1)..MOST).find(enough).unwrap_or(self.min_results))
     }
 
     /// The adapter's specification over the modules and the head of a base model.

@@ -17,6 +17,7 @@ mod command;
 mod error;
 mod handle;
 mod kind;
+mod limit;
 mod live;
 mod plan;
 mod recover;
@@ -33,6 +34,7 @@ mod tests;
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use fedlora_adapter::{Adapter, ClientId, Digest};
+use fedlora_privacy::Origin;
 
 pub use clock::{Clock, SystemClock};
 pub use command::{Answer, Command, Control, Output};
@@ -42,8 +44,8 @@ pub(crate) use kind::EventKind;
 pub use thread::{EngineThread, start};
 
 use crate::{
-    Blobs, CurrentRound, CurrentRun, DiskStore, RoundStore, RunEvent, RunId, RunStatus, StepTask, StoreError,
-    Timestamp,
+    Blobs, CurrentRound, CurrentRun, DiskStore, PrivacyLimit, RoundStore, RunEvent, RunId, RunStatus, StepTask,
+    StoreError, Timestamp,
     store::{LogEntry, Records},
 };
 use clock::SteadyTime;
@@ -55,15 +57,19 @@ use steps::{RETRY_MS, Retry};
 const DATABASE: &str = "coordinator.redb";
 
 /// What an engine can be told beyond a run's configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EngineSettings {
     /// For how long a client that lost its connection still counts as there, in milliseconds.
     pub reconnect_grace_ms: u64,
+    /// Where the noise of central privacy comes from: in a simulation the run's seed, which protects nobody.
+    pub noise: Origin,
+    /// What all runs together may release; none for no limit.
+    pub privacy_limit: Option<PrivacyLimit>,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { reconnect_grace_ms: 30_000 }
+        Self { reconnect_grace_ms: 30_000, noise: Origin::OperatingSystem, privacy_limit: None }
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod api;
 mod blobs;
+mod central;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -30,6 +31,7 @@ pub use api::{
     CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, Standing, UpdateMeta,
 };
 pub use blobs::Blobs;
+pub use central::{PrivacyLimit, StepPrivacy, is_released, server_step, step_weight};
 pub use engine::{
     Answer, Clock, Command, Control, Engine, EngineError, EngineSettings, EngineThread, Handle, Output, SystemClock,
     View, start,

@@ -1,5 +1,7 @@
 //! Counters of a coordinator for Prometheus.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -29,6 +31,11 @@ struct Outcome {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AccountedBy {
+    accountant: &'static str,
+}
+
 /// What happened since the start of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -39,6 +46,7 @@ pub struct Metrics {
     aggregation_seconds: Histogram,
     update_bytes: Family<Direction, Counter>,
     updates: Family<Outcome, Counter>,
+    epsilon: Family<AccountedBy, Gauge<f64, AtomicU64>>,
 }
 
 impl Default for Metrics {
@@ -57,7 +65,10 @@ impl Default for Metrics {
         let help = "Bytes of adapters and updates by direction as the coordinator sees it";
         registry.register("update_bytes", help, update_bytes.clone());
         registry.register("updates", "Updates by verdict and reason code", updates.clone());
-        Self { registry, round, clients, round_seconds, aggregation_seconds, update_bytes, updates }
+        let epsilon = Family::<AccountedBy, Gauge<f64, AtomicU64>>::default();
+        let help = "Differential privacy: epsilon spent on each client by the last run's published adapters";
+        registry.register("privacy_epsilon", help, epsilon.clone());
+        Self { registry, round, clients, round_seconds, aggregation_seconds, update_bytes, updates, epsilon }
     }
 }
 
@@ -76,6 +87,13 @@ impl Metrics {
     pub fn observe_round(&self, duration_ms: u64, aggregation_ms: u64) {
         self.round_seconds.observe(duration_ms as f64 / 1000.0);
         self.aggregation_seconds.observe(aggregation_ms as f64 / 1000.0);
+    }
+
+    /// What the last run has spent on each client, by privacy loss distributions and by Rényi divergences.
+    pub fn set_epsilon(&self, pld: f64, rdp: f64) {
+        for (accountant, epsilon) in [("pld", pld), ("rdp", rdp)] {
+            self.epsilon.get_or_create(&AccountedBy { accountant }).set(epsilon);
+        }
     }
 
     /// Bytes of updates came in.
@@ -125,6 +143,7 @@ mod tests {
         metrics.set_round(Some(3));
         metrics.set_connected(2);
         metrics.observe_round(1500, 20);
+        metrics.set_epsilon(0.5, 0.75);
         metrics.add_received(10);
         metrics.add_sent(20);
         let reason = Some(ReasonCode::NotFinite);
@@ -133,6 +152,7 @@ mod tests {
         for line in [
             "fedlora_round 3",
             "fedlora_clients{state=\"connected\"} 2",
+            "fedlora_privacy_epsilon{accountant=\"pld\"} 0.5",
             "fedlora_round_duration_seconds_sum 1.5",
             "fedlora_aggregation_seconds_sum 0.02",
             "fedlora_update_bytes_total{direction=\"up\"} 10",

@@ -327,7 +327,7 @@ impl Round {
         if self.phase != Phase::Collecting {
             return;
         }
-        let needed = self.participation.min_results.max(1);
+        let needed = self.participation.min_results;
         let target = self.participation.target_results.max(needed);
         if self.accepted.len() >= target && self.grace_end.is_none() {
             let end = now + self.participation.grace_ms;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fedlora_adapter::{ClientId, Digest, Purpose, RoundId, Seed};
-use rand::seq::index;
+use rand::{RngExt, seq::index};
 use serde::{Deserialize, Serialize};
 
 use crate::{FailureReason, Participation, Phase, Round, RoundEffect, RoundEvent, Tally, Timestamp, Verdict};
@@ -17,6 +17,10 @@ pub struct RunSettings {
     pub seed: u64,
     /// Clients to invite to a round, over-sampling included.
     pub clients_per_round: usize,
+    /// Each client is in a round with this probability, independently, instead of a number of clients; such a round may
+    /// have no clients at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_rate: Option<f64>,
     /// Clients that must be there before a round begins; never fewer than a round needs results.
     pub min_available_clients: usize,
     /// When rounds close.
@@ -262,11 +266,14 @@ impl Run {
         self.translate(id, answers, effects);
     }
 
-    /// Uniform without replacement, from the run's seed and the round alone.
+    /// Uniform without replacement, or each client by itself, from the run's seed and the round alone.
     fn cohort(&self, id: RoundId) -> Vec<ClientId> {
+        let mut rng = Seed(self.settings.seed).round(Purpose::Cohort, id);
+        if let Some(rate) = self.settings.sample_rate {
+            return self.clients.iter().copied().filter(|_| rng.random::<f64>() < rate).collect();
+        }
         let clients: Vec<ClientId> = self.clients.iter().copied().collect();
         let amount = self.settings.clients_per_round.min(clients.len());
-        let mut rng = Seed(self.settings.seed).round(Purpose::Cohort, id);
         let mut chosen: Vec<ClientId> =
             index::sample(&mut rng, clients.len(), amount).into_iter().map(|place| clients[place]).collect();
         chosen.sort_unstable();

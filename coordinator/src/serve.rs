@@ -5,6 +5,7 @@ mod watch;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use fedlora_privacy::Origin;
 use fedlora_proto::{
     federation::{federation_server::FederationServer, identity_server::IdentityServer},
     operator::operator_server::OperatorServer,
@@ -92,12 +93,26 @@ impl Coordinator {
     /// # Errors
     /// A configuration, a state, keys or an address that cannot be used.
     pub async fn open(config: ServeConfig) -> Result<Self, ServeError> {
+        Self::with_noise(config, Origin::OperatingSystem).await
+    }
+
+    /// As [`Coordinator::open`], for simulations: noise of central privacy follows from the runs' seeds, so that the same
+    /// run gives the same bytes, and protects nobody.
+    ///
+    /// # Errors
+    /// As [`Coordinator::open`].
+    pub async fn simulated(config: ServeConfig) -> Result<Self, ServeError> {
+        Self::with_noise(config, Origin::Simulated).await
+    }
+
+    async fn with_noise(config: ServeConfig, noise: Origin) -> Result<Self, ServeError> {
         config.validate()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let (grpc, http) = (listen(config.listen)?, listen(config.http_listen)?);
         let (state, now) = (config.state_dir.clone(), clock.now());
+        let settings = EngineSettings { noise, privacy_limit: config.privacy, ..EngineSettings::default() };
         let opened = spawn_blocking(move || {
-            let engine = Engine::open(&state, EngineSettings::default(), now)?;
+            let engine = Engine::open(&state, settings, now)?;
             Ok::<_, ServeError>((engine, Registry::open(&state)?))
         });
         let (engine, registry) = opened.await.map_err(|_| ServeError::CutOff)??;

@@ -7,10 +7,15 @@
 use std::{io, sync::Arc};
 
 use fedlora_adapter::{Adapter, AdapterError, AdapterFile, Digest, RoundId, UpdateFile};
-use fedlora_aggregation::{AggregationError, Strategy, WeightedUpdate, Weighting, aggregate};
+use fedlora_aggregation::{Aggregated, AggregationError, Strategy, WeightedUpdate, Weighting};
+use fedlora_privacy::Origin;
 use rayon::prelude::*;
 
-use crate::{Blobs, RunId, StoreError, UpdateMeta};
+use crate::{
+    Blobs, RunId, StoreError, UpdateMeta,
+    central::{StepPrivacy, server_step, step_weight},
+    config::CentralRelease,
+};
 
 /// A server step that is due. It owns what it needs, so that it can be done on any thread.
 #[derive(Debug, Clone)]
@@ -23,6 +28,8 @@ pub struct StepTask {
     /// In client order.
     pub(crate) updates: Vec<UpdateMeta>,
     pub(crate) blobs: Blobs,
+    /// Where the server adds noise.
+    pub(crate) privacy: Option<StepPrivacy>,
 }
 
 /// What a server step came to.
@@ -44,6 +51,8 @@ pub(crate) struct StepResult {
     pub(crate) residual: Option<f64>,
     pub(crate) train_loss: Option<f64>,
     pub(crate) bytes_up: u64,
+    /// What was released, and where its noise came from.
+    pub(crate) release: Option<(CentralRelease, Origin)>,
 }
 
 /// Why there is no next global adapter.
@@ -111,7 +120,8 @@ impl StepTask {
         };
         let files: Vec<UpdateFile> =
             self.updates.par_iter().map(open).collect::<Result<_, _>>().map_err(StepError::Update)?;
-        let weight = |update: &UpdateMeta| self.weighting.weight(update.examples);
+        let privacy = self.privacy.as_ref();
+        let weight = |update: &UpdateMeta| step_weight(privacy, self.weighting, update.examples);
         let weighted: Vec<WeightedUpdate<'_>> = self
             .updates
             .iter()
@@ -121,8 +131,10 @@ impl StepTask {
         let total: f64 = self.updates.iter().map(weight).sum();
         let losses = self.updates.iter().map(|update| Some(weight(update) * update.train_loss?));
         let loss: Option<f64> = losses.sum();
-        let aggregated = aggregate(&*self.strategy, self.round, &self.global, &weighted)?;
-        let (adapter, residual) = (aggregated.adapter, aggregated.residual);
+        let (Aggregated { adapter, residual }, release) =
+            server_step(privacy, &*self.strategy, self.round, &self.global, &weighted)?;
+        // Means of losses are no part of what the noise is for.
+        let loss = loss.filter(|_| release.is_none());
         let measure = || rayon::join(|| adapter.digest(), || self.global.distance(&adapter));
         // Written from where it lies: the previous adapter and the new one are all that is in memory.
         let (written, (digest, update_norm)) = rayon::join(|| self.write(&adapter), measure);
@@ -136,6 +148,7 @@ impl StepTask {
             residual: residual.filter(|residual| residual.is_finite()),
             train_loss: loss.map(|loss| loss / total).filter(|loss| loss.is_finite()),
             bytes_up: self.updates.iter().map(|update| update.size_bytes).sum(),
+            release: release.zip(privacy.map(|privacy| privacy.origin)),
         })
     }
 

@@ -128,7 +128,7 @@ proptest! {
                 prop_assert!(now < Timestamp(0) + participation.deadline_ms, "open after its deadline");
             }
             if let Some(clients) = &observed.aggregated {
-                prop_assert!(clients.len() >= participation.min_results.max(1));
+                prop_assert!(clients.len() >= participation.min_results);
             }
         }
     }
@@ -156,7 +156,7 @@ proptest! {
         done in 0_u64..3,
         events in timed(any_run_event()),
     ) {
-        let settings = RunSettings { num_rounds: 3, seed: 1, clients_per_round, min_available_clients, participation };
+        let settings = RunSettings { num_rounds: 3, seed: 1, clients_per_round, sample_rate: None, min_available_clients, participation };
         prop_assume!(participation.min_results <= clients_per_round);
         let mut run = Run::new(settings, RoundId(done)).expect("usable settings");
         let (mut joined, mut paused, mut finished) = (BTreeSet::new(), false, None);
@@ -208,7 +208,7 @@ proptest! {
         participation in any_participation(), events in timed(any_run_event()),
     ) {
         let settings =
-            RunSettings { num_rounds: 3, seed: 1, clients_per_round: 3, min_available_clients: 1, participation };
+            RunSettings { num_rounds: 3, seed: 1, clients_per_round: 3, sample_rate: None, min_available_clients: 1, participation };
         let mut run = Run::new(settings, RoundId(0)).expect("usable settings");
         let mut restored = run.clone();
         let mut now = Timestamp(0);

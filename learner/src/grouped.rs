@@ -10,7 +10,7 @@ mod vera;
 use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fedlora_adapter::{Adapter, AdapterSpec, Factors, ModuleName, Side};
+use fedlora_adapter::{Adapter, AdapterSpec, Directive, Factors, HeadPolicy, ModuleName, Side};
 
 use self::vera::Projections;
 use crate::{LearnerError, ops::Lora};
@@ -22,6 +22,27 @@ pub enum ParameterKey {
     Factor(ModuleName, Side),
     /// A head tensor.
     Head(String),
+}
+
+impl ParameterKey {
+    fn is_trained(&self, train: Factors, train_head: bool) -> bool {
+        match self {
+            Self::Factor(_, side) => train.contains(*side),
+            Self::Head(_) => train_head,
+        }
+    }
+}
+
+/// Number of values of every tensor that is trained under a directive, in the order of [`GroupedAdapter::parameters`].
+pub(crate) fn trained_sizes(directive: Directive, spec: &AdapterSpec) -> Vec<usize> {
+    let is_head_trained = directive.head != HeadPolicy::Frozen;
+    let size = |key: ParameterKey| match &key {
+        ParameterKey::Factor(module, side) => {
+            spec.modules.get(module).map_or(0, |module| spec.shape(module, *side).iter().product())
+        }
+        ParameterKey::Head(name) => spec.head.get(name).map_or(0, |shape| shape.iter().product()),
+    };
+    host::keys(spec).into_iter().filter(|key| key.is_trained(directive.train, is_head_trained)).map(size).collect()
 }
 
 /// One tensor of all groups.
@@ -58,11 +79,8 @@ impl GroupedAdapter {
         if let Some(index) = adapters.iter().position(|adapter| adapter.spec() != spec) {
             return Err(LearnerError::MixedSpecs { index });
         }
-        let is_trained = |key: &ParameterKey| match key {
-            ParameterKey::Factor(_, side) => train.contains(*side),
-            ParameterKey::Head(_) => train_head,
-        };
-        let (trained, frozen): (Vec<_>, Vec<_>) = host::keys(spec).into_iter().partition(is_trained);
+        let (trained, frozen): (Vec<_>, Vec<_>) =
+            host::keys(spec).into_iter().partition(|key| key.is_trained(train, train_head));
         let leaf =
             |key: ParameterKey| Parameter { value: host::stack(adapters, &key, device).autodiff().require_grad(), key };
         let constant = |key: ParameterKey| Parameter { value: host::stack(adapters, &key, device), key };

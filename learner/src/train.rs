@@ -151,7 +151,8 @@ impl LocalTrainer {
     fn private(&self, job: &Job, examples: usize) -> Result<Option<Private>, PrivacyError> {
         let Some(terms) = job.plan.local.privacy else { return Ok(None) };
         let event = self.releases.find(&job.plan, terms, examples)?;
-        Private::new(&job.plan, terms, event, (job.client, examples), self.randomness).map(Some)
+        let sizes = crate::grouped::trained_sizes(job.plan.directive, job.start.spec());
+        Private::new(&job.plan, terms, event, (job.client, examples), &sizes, self.randomness).map(Some)
     }
 }
 

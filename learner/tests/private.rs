@@ -8,8 +8,8 @@ mod tiny_vit;
 use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{
-    Adapter, AdapterKind, ClientId, Digest, Directive, Factors, HeadPolicy, LocalHyperparameters, LocalWork,
-    NoiseLevel, Optimizer, PrivacyTerms, Purpose, RoundId, RoundPlan, Schedule, Seed,
+    Adapter, AdapterKind, ClientId, Digest, Directive, Factors, GradientClipping, HeadPolicy, LocalHyperparameters,
+    LocalWork, NoiseKind, NoiseLevel, Optimizer, PrivacyTerms, Purpose, RoundId, RoundPlan, Schedule, Seed,
 };
 use fedlora_learner::{Dataset, Job, LearnerError, LocalOutcome, LocalTrainer, Model, Randomness, Trainer};
 use fedlora_privacy::{Accountant, PldAccountant};
@@ -119,10 +119,16 @@ fn without_clipping_and_noise_it_is_a_step_on_the_mean_loss() {
 
 #[test]
 fn a_batch_is_the_mean_of_single_clipped_examples() {
+    for clipping in [GradientClipping::Flat, GradientClipping::PerLayer] {
+        is_the_mean_of_single_clipped_examples(clipping);
+    }
+}
+
+fn is_the_mean_of_single_clipped_examples(clipping: GradientClipping) {
     let bound = 0.05;
     for (kind, train, head) in cases() {
         let world = World::new(kind);
-        let terms = Some(terms(HARDLY_ANY, bound));
+        let terms = Some(terms(HARDLY_ANY, bound).with(clipping, NoiseKind::Grid));
         let together = world.change(&world.train(&[&ROWS], plan(&world, train, head, ROWS.len(), terms), 1)[0]);
         let singles: Vec<[u32; 1]> = ROWS.map(|row| [row]).to_vec();
         let shards: Vec<&[u32]> = singles.iter().map(<[u32; 1]>::as_slice).collect();
@@ -137,8 +143,33 @@ fn a_batch_is_the_mean_of_single_clipped_examples() {
             let length = norm(one) / RATE;
             assert!(length < bound * (1.0 + 1e-4), "{kind:?} {train:?} {head:?}: {length}");
         }
-        assert!(alone.iter().any(|one| norm(one) / RATE > bound * 0.999), "{kind:?} {train:?} {head:?}");
+        // Where every tensor has a bound of its own, an example is that long only if all its tensors are too long.
+        let full = alone.iter().any(|one| norm(one) / RATE > bound * 0.999);
+        assert!(full || clipping == GradientClipping::PerLayer, "{kind:?} {train:?} {head:?}");
     }
+}
+
+#[test]
+fn a_bound_that_adapts_begins_at_the_given_one_and_hides_the_count_within_the_same_cost() {
+    let world = World::new(AdapterKind::Lora);
+    let outcome = |noise, bound, clipping, kind, (rate, steps)| {
+        let terms = terms(noise, bound).with(clipping, kind);
+        let mut plan = plan(&world, Factors::Both, HeadPolicy::Shared, ROWS.len(), Some(terms));
+        plan.local.work = LocalWork::Steps(steps);
+        plan.local.learning_rate = rate;
+        world.train(&[&ROWS], plan, 1).remove(0)
+    };
+    let (flat, adaptive) = (GradientClipping::Flat, GradientClipping::Adaptive);
+    // The first step has no count before it: the same clipped sum, but for noise.
+    let step = |clipping| world.change(&outcome(HARDLY_ANY, 0.05, clipping, NoiseKind::Grid, (RATE, 1)));
+    assert!(distance(&step(adaptive), &step(flat)) < 1e-5);
+    // So small steps leave the gradients as they are. All examples are within a bound of 10, which falls by a tenth in a step; noise of 1.03 · sigma · C shows it.
+    let size = |clipping, steps| norm(&world.change(&outcome(1.0, 10.0, clipping, NoiseKind::Fast, (1e-3, steps))));
+    let shrunk = size(adaptive, 20) / size(flat, 20);
+    // Twenty steps' noise, sum of squares: (1 - 0.82^20)/(1 - 0.82)/20 · 1.07 = 0.29 of the square, within a fifth.
+    assert!((0.43..0.66).contains(&shrunk), "{shrunk}");
+    let spent = |clipping| outcome(1.0, 10.0, clipping, NoiseKind::Grid, (1e-3, 2)).spent.expect("private");
+    assert_eq!(spent(flat), spent(adaptive), "the count is part of the same release");
 }
 
 #[test]

@@ -35,6 +35,25 @@ impl SampledGaussian {
         Ok(Self { noise_multiplier, sample_rate, steps })
     }
 
+    /// Adds an event to a history in which equal steps stand together, in the order of their first ones.
+    ///
+    /// # Errors
+    /// None for events that exist; [`SampledGaussian::new`]'s otherwise.
+    pub fn book(history: &mut Vec<Self>, event: Self) -> Result<(), PrivacyError> {
+        let alike = |one: &&mut Self| {
+            one.noise_multiplier.total_cmp(&event.noise_multiplier).is_eq()
+                && one.sample_rate.total_cmp(&event.sample_rate).is_eq()
+        };
+        match history.iter_mut().find(alike) {
+            Some(one) => {
+                let steps = one.steps.saturating_add(event.steps);
+                *one = Self::new(event.noise_multiplier, event.sample_rate, steps)?;
+            }
+            None => history.push(event),
+        }
+        Ok(())
+    }
+
     /// Standard deviation of the noise over the sensitivity.
     #[must_use]
     pub fn noise_multiplier(&self) -> f64 {

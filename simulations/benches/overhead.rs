@@ -88,6 +88,7 @@ fn play(clients: u64, rounds: u64, trainer: impl Trainer) {
         num_rounds: rounds,
         seed: 1,
         clients_per_round: clients as usize,
+        sample_rate: None,
         min_available_clients: clients as usize,
         participation: Participation {
             min_results: 1,
@@ -106,6 +107,7 @@ fn play(clients: u64, rounds: u64, trainer: impl Trainer) {
         seed: 1,
         num_rounds: rounds,
         local: local(),
+        central: None,
         evaluate_every: 1,
         evaluator: None,
         states: states.clone(),

@@ -13,7 +13,10 @@ mod player;
 use std::sync::{Arc, atomic::AtomicBool};
 
 use fedlora_adapter::{AdapterSpec, ClientId, Digest, ModelDescription, RoundId};
-use fedlora_coordinator::{RunStatus, config::ConfigError};
+use fedlora_coordinator::{
+    RunStatus,
+    config::{CentralPrivacy, ClientSampling, ConfigError},
+};
 
 use crate::{
     SimulationError, builtin,
@@ -50,7 +53,10 @@ pub fn run(
 }
 
 fn refuse(config: &Config, output: &Output) -> Result<(), ConfigError> {
-    let reason = if config.faults != Faults::default() {
+    let is_sampled = |central: &CentralPrivacy| central.client_sampling == ClientSampling::Poisson;
+    let reason = if config.run.central_privacy.as_ref().is_some_and(is_sampled) {
+        "cannot be combined with central-privacy.client-sampling = \"poisson\": a coordinator's clients come and go"
+    } else if config.faults != Faults::default() {
         "cannot be combined with injected faults, which happen in virtual time; leave out faults.*"
     } else if output.resume {
         "cannot be combined with --resume; go on with --link direct, which gives the same bytes"

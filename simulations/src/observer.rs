@@ -16,6 +16,8 @@ pub trait Observer: fmt::Debug + Send {
     fn client(&mut self, client: u64);
     /// A round was recorded.
     fn done(&mut self, metrics: &RoundMetrics);
+    /// Something that whoever started the run should know.
+    fn warn(&mut self, _text: &str) {}
 }
 
 /// Nobody.
@@ -70,6 +72,10 @@ impl Observer for Bar {
         self.progress.set_length(num_rounds * SCALE);
         self.progress.set_position(done.saturating_sub(1) * SCALE);
         self.progress.reset_eta();
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.progress.suspend(|| eprintln!("warning: {text}"));
     }
 
     fn round(&mut self, round: u64, clients: u64) {

@@ -1,4 +1,4 @@
-//! What private clients have released so far, and what it amounts to.
+//! What private clients, or a private server, have released so far, and what it amounts to.
 //!
 //! One example of one client is protected. Clients have different people's data, so what counts is the client that has
 //! spent most, not the sum over clients. That a client was not asked in a round protects nobody from the coordinator,
@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use fedlora_adapter::ClientId;
+use fedlora_coordinator::config::CentralRelease;
 use fedlora_privacy::{Accountant, PldAccountant, PrivacyError, RdpAccountant, SampledGaussian};
 use serde::{Deserialize, Serialize};
 
@@ -29,17 +30,32 @@ pub struct Epsilon {
     pub rdp: f64,
 }
 
+impl Epsilon {
+    /// Of one history.
+    ///
+    /// # Errors
+    /// A `delta` outside (0, 1).
+    pub fn of(history: &[SampledGaussian], delta: f64) -> Result<Self, PrivacyError> {
+        let pld = PldAccountant::new().epsilon(history, delta)?;
+        Ok(Self { pld, rdp: RdpAccountant::new().epsilon(history, delta)? })
+    }
+}
+
 /// A round's privacy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoundPrivacy {
     /// The `delta` of `epsilon`.
     pub delta: f64,
-    /// Spent so far by the client that has spent most.
+    /// Spent so far by the client that has spent most; with central privacy, on every client.
     pub epsilon: Epsilon,
-    /// That client.
-    pub client: u64,
+    /// That client; absent with central privacy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<u64>,
     /// What the clients of this round released.
     pub releases: Vec<ClientRelease>,
+    /// What the server released, where it adds the noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub central: Option<CentralRelease>,
 }
 
 /// One client's privacy over a run.
@@ -56,11 +72,12 @@ pub struct ClientPrivacy {
 /// A whole run's privacy, and what the numbers mean.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SummaryPrivacy {
-    /// What is protected: `example`.
+    /// What is protected: `example` or `client`.
     pub unit: String,
-    /// Data sets that must not be told apart: `add-or-remove-one`.
+    /// Data sets that must not be told apart: `add-or-remove-one`; `replace-one-by-nothing`, where a client that takes part
+    /// in a round may have changed nothing.
     pub neighbours: String,
-    /// How batches are drawn: `poisson`.
+    /// How batches, or the clients of a round, are drawn: `poisson`; `any`, where nothing is assumed.
     pub sampling: String,
     /// Where noise came from: `simulated`, from the run's seed, which is an experiment and protects nobody.
     pub randomness: String,
@@ -77,9 +94,12 @@ pub struct SummaryPrivacy {
 /// Clients that a summary lists.
 pub const CLIENTS: usize = 50;
 
-/// Histories of all clients.
+/// Histories of all clients, and of the server.
 #[derive(Debug, Clone, Default)]
-pub struct Accounts(BTreeMap<ClientId, Vec<SampledGaussian>>);
+pub struct Accounts {
+    clients: BTreeMap<ClientId, Vec<SampledGaussian>>,
+    server: Vec<SampledGaussian>,
+}
 
 impl Accounts {
     /// Adds what a client released.
@@ -87,27 +107,18 @@ impl Accounts {
     /// # Errors
     /// More steps than can be counted.
     pub fn add(&mut self, client: ClientId, event: SampledGaussian) -> Result<(), PrivacyError> {
-        let history = self.0.entry(client).or_default();
-        let alike = |one: &&mut SampledGaussian| {
-            one.noise_multiplier().total_cmp(&event.noise_multiplier()).is_eq()
-                && one.sample_rate().total_cmp(&event.sample_rate()).is_eq()
-        };
-        match history.iter_mut().find(alike) {
-            Some(one) => {
-                let steps = one.steps().saturating_add(event.steps());
-                *one = SampledGaussian::new(event.noise_multiplier(), event.sample_rate(), steps)?;
-            }
-            None => history.push(event),
-        }
-        Ok(())
+        SampledGaussian::book(self.clients.entry(client).or_default(), event)
     }
 
     /// What the rounds done before have cost.
     pub fn of<'a>(rounds: impl Iterator<Item = &'a RoundPrivacy>) -> Self {
         let mut accounts = Self::default();
-        for release in rounds.flat_map(|round| &round.releases) {
+        for round in rounds {
             // What was recorded had been added before, so it adds up again.
-            let _ = accounts.add(ClientId(release.client), release.event);
+            for release in &round.releases {
+                let _ = accounts.add(ClientId(release.client), release.event);
+            }
+            let _ = round.central.map(|central| SampledGaussian::book(&mut accounts.server, central.event));
         }
         accounts
     }
@@ -117,13 +128,26 @@ impl Accounts {
     ///
     /// # Errors
     /// As [`Accounts::add`] and [`Accounts::largest`].
-    pub fn book(&mut self, mut releases: Vec<ClientRelease>, delta: f64) -> Result<Option<RoundPrivacy>, PrivacyError> {
+    pub fn book(
+        &mut self,
+        mut releases: Vec<ClientRelease>,
+        central: Option<CentralRelease>,
+        delta: f64,
+    ) -> Result<Option<RoundPrivacy>, PrivacyError> {
+        if let Some(release) = central {
+            SampledGaussian::book(&mut self.server, release.event)?;
+            let epsilon = Epsilon::of(&self.server, delta)?;
+            return Ok(Some(RoundPrivacy { delta, epsilon, client: None, releases, central }));
+        }
         releases.sort_by_key(|release| release.client);
         for release in &releases {
             self.add(ClientId(release.client), release.event)?;
         }
         let largest = self.largest(delta)?;
-        Ok(largest.map(|(client, epsilon)| RoundPrivacy { delta, epsilon, client: client.0, releases }))
+        Ok(largest.map(|(client, epsilon)| {
+            let client = Some(client.0);
+            RoundPrivacy { delta, epsilon, client, releases, central: None }
+        }))
     }
 
     /// The client that has spent most at `delta`; none before the first release.
@@ -140,6 +164,9 @@ impl Accounts {
     /// # Errors
     /// A `delta` outside (0, 1).
     pub fn summary(&self, delta: f64) -> Result<Option<SummaryPrivacy>, PrivacyError> {
+        if !self.server.is_empty() {
+            return self.central_summary(delta).map(Some);
+        }
         let clients = self.by_renyi(delta)?.into_iter().take(CLIENTS).map(|(client, history, rdp)| {
             let epsilon = Epsilon { pld: PldAccountant::new().epsilon(history, delta)?, rdp };
             Ok(ClientPrivacy { client: client.0, epsilon, steps: history.iter().map(SampledGaussian::steps).sum() })
@@ -159,12 +186,27 @@ impl Accounts {
         }))
     }
 
+    /// The summary of a run whose server adds the noise.
+    fn central_summary(&self, delta: f64) -> Result<SummaryPrivacy, PrivacyError> {
+        let is_sampled = self.server.iter().any(|event| event.sample_rate() < 1.0);
+        Ok(SummaryPrivacy {
+            unit: "client".to_owned(),
+            neighbours: "replace-one-by-nothing".to_owned(),
+            sampling: if is_sampled { "poisson" } else { "any" }.to_owned(),
+            randomness: "simulated".to_owned(),
+            delta,
+            epsilon: Epsilon::of(&self.server, delta)?,
+            clients: Vec::new(),
+            not_covered: CENTRAL_NOT_COVERED.map(str::to_owned).to_vec(),
+        })
+    }
+
     /// Clients by the `epsilon` of Rényi accounting, largest first: quick enough for every client in every round.
     fn by_renyi(&self, delta: f64) -> Result<Vec<Ranked<'_>>, PrivacyError> {
         let accountant = RdpAccountant::new();
-        let mut all = Vec::with_capacity(self.0.len());
+        let mut all = Vec::with_capacity(self.clients.len());
         let mut last: Option<(&[SampledGaussian], f64)> = None;
-        for (client, history) in &self.0 {
+        for (client, history) in &self.clients {
             // Clients of equal size have equal histories.
             let rdp = match last.filter(|(known, _)| *known == history.as_slice()) {
                 Some((_, rdp)) => rdp,
@@ -180,6 +222,13 @@ impl Accounts {
 
 /// A client, all that it released, and its `epsilon` by Rényi accounting.
 type Ranked<'a> = (ClientId, &'a [SampledGaussian], f64);
+
+const CENTRAL_NOT_COVERED: [&str; 4] = [
+    "the server, which sees every update, and whoever reads the clients' updates on their way",
+    "what clients keep: personal factors and heads leave no client, and have no noise",
+    "evaluations, training losses and numbers of examples, which are computed from the data without noise",
+    "choices made by looking at results: methods, hyper-parameters, early stopping",
+];
 
 const NOT_COVERED: [&str; 3] = [
     "evaluations: accuracies and losses are computed from the data without noise",
@@ -217,6 +266,6 @@ mod tests {
         for noise in [1.0, 2.0, 1.0] {
             accounts.add(ClientId(0), event(noise, 5)).unwrap();
         }
-        assert_eq!(accounts.0[&ClientId(0)], [event(1.0, 10), event(2.0, 5)]);
+        assert_eq!(accounts.clients[&ClientId(0)], [event(1.0, 10), event(2.0, 5)]);
     }
 }

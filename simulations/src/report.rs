@@ -173,9 +173,9 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
 /// A guarantee in one line, with what it is worth.
 fn spent(privacy: &SummaryPrivacy) -> String {
     let SummaryPrivacy { epsilon, delta, unit, randomness, .. } = privacy;
+    let whose = if unit == "client" { "" } else { " of the client that spent most" };
     format!(
-        "epsilon {:.3} (by Rényi divergences {:.3}) at delta {delta:e} for each {unit} of the client that spent most; \
-         {randomness} noise",
+        "epsilon {:.3} (by Rényi divergences {:.3}) at delta {delta:e} for each {unit}{whose}; {randomness} noise",
         epsilon.pld, epsilon.rdp
     )
 }

@@ -7,7 +7,10 @@ use std::{
 
 use fedlora_adapter::{ClientId, PeftOptions, RoundId, Seed, write_peft};
 use fedlora_client::{KeptStore, Participant, Session};
-use fedlora_coordinator::{Run, RunStatus};
+use fedlora_coordinator::{
+    Run, RunStatus,
+    config::{CentralPlan, ConfigError},
+};
 use fedlora_learner::{EvaluationPlan, LearnerError, LocalTrainer, Randomness};
 
 use crate::{
@@ -95,6 +98,7 @@ pub(crate) fn server(
     let states = States::new(Arc::clone(&spec), Some(directory.join("clients")), config.spill);
     let (text, every, peft) = (config::to_toml(config)?, config.checkpoint_every, material.peft.clone());
     let (local, evaluator) = (config.run.local()?, evaluator(config, material, clients)?);
+    let central = central(config, clients)?;
     // Last, so that nothing is written for a run that cannot start.
     let (recorder, done, global, rounds) = if output.resume {
         let (recorder, resumed) = Recorder::resume(directory, &text, every, peft, &spec, initial, &states)?;
@@ -110,6 +114,7 @@ pub(crate) fn server(
         seed: config.run.seed,
         num_rounds: config.run.num_rounds,
         local,
+        central,
         evaluate_every: config.evaluate_every,
         evaluator: Some(evaluator),
         states,
@@ -118,6 +123,19 @@ pub(crate) fn server(
         rounds,
     });
     Ok((server, done))
+}
+
+/// What the server releases in each round, where it adds noise.
+fn central(config: &Config, clients: &Clients) -> Result<Option<CentralPlan>, SimulationError> {
+    let Some(terms) = &config.run.central_privacy else { return Ok(None) };
+    let count = clients.train.len();
+    let invalid = |key: &str, reason: String| ConfigError::invalid(format!("central-privacy{key}"), reason);
+    if terms.target_delta * count as f64 >= 1.0 {
+        let reason = format!("is {:e}, must be below one over the {count} clients", terms.target_delta);
+        return Err(invalid(".target-delta", reason).into());
+    }
+    let plan = terms.plan(config.run.num_rounds, config.run.cohort(count), count);
+    Ok(Some(plan.map_err(|error| invalid("", error.to_string()))?))
 }
 
 /// Evaluates personal models of clients that are spread evenly over all.

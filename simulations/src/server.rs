@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use fedlora_adapter::{
-    Adapter, AdapterSpec, AdapterUpdate, ClientId, Digest, Directive, LocalHyperparameters, RoundId, RoundPlan,
+    Adapter, AdapterSpec, AdapterUpdate, ClientId, Digest, Directive, LocalHyperparameters, RoundId, RoundPlan, Seed,
 };
-use fedlora_aggregation::{AggregationError, Strategy, WeightedUpdate, Weighting, aggregate};
+use fedlora_aggregation::{AggregationError, Strategy, WeightedUpdate, Weighting};
 use fedlora_client::Submission;
-use fedlora_coordinator::Tally;
-use fedlora_privacy::{PrivacyError, SampledGaussian};
+use fedlora_coordinator::{
+    StepPrivacy, Tally,
+    config::{CentralPlan, CentralRelease},
+    is_released, server_step, step_weight,
+};
+use fedlora_privacy::{Origin, PrivacyError, SampledGaussian};
 
 use crate::{
     clock::Stopwatch,
@@ -64,6 +68,8 @@ pub struct ServerParts {
     pub num_rounds: u64,
     /// How clients train.
     pub local: LocalHyperparameters,
+    /// What the server releases in each round, where it adds noise.
+    pub central: Option<CentralPlan>,
     /// Evaluate after every so many rounds.
     pub evaluate_every: u64,
     /// What to evaluate on; none for runs without a model.
@@ -102,6 +108,8 @@ pub struct ServerStep {
     pub clients: Vec<ClientMetrics>,
     /// Time that it took.
     pub seconds: f64,
+    /// What it released, where it adds noise.
+    pub release: Option<CentralRelease>,
 }
 
 /// What is known of the round in progress.
@@ -116,6 +124,7 @@ struct OpenRound {
     residual: Option<f64>,
     update_norm: f64,
     releases: Vec<ClientRelease>,
+    central: Option<CentralRelease>,
 }
 
 impl Server {
@@ -124,6 +133,9 @@ impl Server {
     pub fn new(mut parts: ServerParts) -> Self {
         let global = Arc::new(parts.global.clone());
         parts.observer.begin(parts.num_rounds, parts.rounds.len() as u64);
+        if let Some(warning) = drowned(&parts) {
+            parts.observer.warn(&warning);
+        }
         Self {
             accounts: Accounts::of(parts.rounds.iter().filter_map(|metrics| metrics.privacy.as_ref())),
             parts,
@@ -171,7 +183,13 @@ impl Server {
     /// What private training has cost so far; none for plain training, and where accounting failed, which a round reports.
     #[must_use]
     pub fn privacy(&self) -> Option<SummaryPrivacy> {
-        self.accounts.summary(self.parts.local.privacy?.delta()).ok().flatten()
+        self.accounts.summary(self.delta()?).ok().flatten()
+    }
+
+    /// The `delta` of a private run's guarantee.
+    fn delta(&self) -> Option<f64> {
+        let central = self.parts.central.as_ref().map(|plan| plan.terms().target_delta);
+        self.parts.local.privacy.map(|terms| terms.delta()).or(central)
     }
 
     /// What clients keep.
@@ -211,7 +229,9 @@ impl Server {
     /// Updates that cannot be combined.
     pub fn aggregate(&mut self, round: RoundId, updates: Vec<Submission>) -> Result<Digest, Box<ServerError>> {
         let watch = Stopwatch::start();
-        let weight = |submission: &Submission| self.parts.weighting.weight(submission.examples);
+        let central = self.central(round);
+        let central = central.as_ref();
+        let weight = |submission: &Submission| step_weight(central, self.parts.weighting, submission.examples);
         let weighted: Vec<WeightedUpdate<'_>> = updates
             .iter()
             .map(|submission| WeightedUpdate {
@@ -223,14 +243,15 @@ impl Server {
         let total: f64 = updates.iter().map(weight).sum();
         let losses = updates.iter().map(|submission| Some(weight(submission) * submission.train_loss?));
         let loss: Option<f64> = losses.sum();
-        let aggregated = aggregate(&*self.parts.strategy, round, &self.global, &weighted)
+        let (aggregated, release) = server_step(central, &*self.parts.strategy, round, &self.global, &weighted)
             .map_err(|error| Box::new(ServerError::from(error)))?;
         let update_norm = self.global.distance(&aggregated.adapter);
         self.adopt(ServerStep {
             global: aggregated.adapter,
             residual: aggregated.residual,
             update_norm,
-            train_loss: loss.map(|loss| loss / total).filter(|loss| loss.is_finite()),
+            train_loss: loss.map(|loss| loss / total).filter(|loss| loss.is_finite() && release.is_none()),
+            release,
             clients: updates.iter().map(client_metrics).collect(),
             seconds: watch.seconds(),
         });
@@ -245,6 +266,15 @@ impl Server {
         self.open.train_loss = step.train_loss;
         self.open.clients = step.clients;
         self.open.aggregate_s = step.seconds;
+        self.open.central = step.release;
+    }
+
+    /// What makes a server step private; nothing where it adds no noise, or clients send nothing.
+    fn central(&self, round: RoundId) -> Option<StepPrivacy> {
+        let plan = self.parts.central.clone().filter(|_| is_released(self.directive(round)))?;
+        let before = self.parts.rounds.last().and_then(|metrics| metrics.privacy.as_ref()?.central);
+        let clip_bound = before.map(|release| release.next_clip_bound);
+        Some(StepPrivacy { plan, clip_bound, origin: Origin::Simulated, seed: Seed(self.parts.seed) })
     }
 
     /// Evaluates, records and checkpoints the round that was aggregated.
@@ -275,8 +305,8 @@ impl Server {
         let evaluate_s = watch.seconds();
         let directive = self.directive(round);
         let open = std::mem::take(&mut self.open);
-        let terms = self.parts.local.privacy;
-        let privacy = terms.map(|terms| self.accounts.book(open.releases, terms.delta())).transpose()?.flatten();
+        let booked = self.delta().map(|delta| self.accounts.book(open.releases, open.central, delta));
+        let privacy = booked.transpose()?.flatten();
         let seconds =
             PhaseSeconds { train: open.train_s, aggregate: open.aggregate_s, evaluate: evaluate_s, save: 0.0 };
         let sent = payload_bytes(self.global.spec(), directive);
@@ -324,6 +354,13 @@ impl Server {
             _ => Ok(Evaluations::default()),
         }
     }
+}
+
+/// What to say of a server whose noise leaves nothing to learn from.
+fn drowned(parts: &ServerParts) -> Option<String> {
+    let directive = parts.strategy.directive(RoundId(1));
+    let values = payload_bytes(parts.global.spec(), directive) / 4;
+    parts.central.as_ref().filter(|_| is_released(directive))?.drowned(values as usize)
 }
 
 fn client_metrics(submission: &Submission) -> ClientMetrics {

@@ -52,6 +52,10 @@ pub fn methods(config: &Config, names: &[String]) -> Result<Vec<Row>, Simulation
         if config.run.method.name != method {
             config.run.method = MethodConfig { name: method.to_owned(), parameters: toml::Table::new() };
         }
+        if name == CENTRALISED {
+            // One client with all rows: there is no client to be protected from the others.
+            config.run.central_privacy = None;
+        }
         name.clone_into(&mut config.run.name);
         // Now, rather than after the rows before it have run.
         config.validate()?;

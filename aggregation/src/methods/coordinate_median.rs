@@ -50,6 +50,10 @@ impl Default for CoordinateMedian {
 }
 
 impl Strategy for CoordinateMedian {
+    fn needs_only_mean(&self) -> bool {
+        false
+    }
+
     fn directive(&self, _: RoundId) -> Directive {
         Directive { train: Factors::Both, upload: Factors::Both, download: Factors::Both, head: self.head }
     }

@@ -101,6 +101,10 @@ fn middle(distances: &[f64]) -> f64 {
 }
 
 impl Strategy for GeometricMedian {
+    fn needs_only_mean(&self) -> bool {
+        false
+    }
+
     fn directive(&self, _: RoundId) -> Directive {
         Directive { train: Factors::Both, upload: Factors::Both, download: Factors::Both, head: self.head }
     }

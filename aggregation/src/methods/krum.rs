@@ -136,6 +136,10 @@ fn scores(squared_distances: &Matrix, malicious: usize) -> Vec<f64> {
 }
 
 impl Strategy for Nearest {
+    fn needs_only_mean(&self) -> bool {
+        false
+    }
+
     fn directive(&self, _: RoundId) -> Directive {
         Directive { train: Factors::Both, upload: Factors::Both, download: Factors::Both, head: self.head }
     }

@@ -71,6 +71,10 @@ impl Default for LoraFair {
 }
 
 impl Strategy for LoraFair {
+    fn needs_only_mean(&self) -> bool {
+        false
+    }
+
     fn directive(&self, _: RoundId) -> Directive {
         Directive { train: Factors::Both, upload: Factors::Both, download: Factors::Both, head: self.head }
     }

@@ -75,6 +75,10 @@ impl TrimmedMean {
 }
 
 impl Strategy for TrimmedMean {
+    fn needs_only_mean(&self) -> bool {
+        false
+    }
+
     fn directive(&self, _: RoundId) -> Directive {
         Directive { train: Factors::Both, upload: Factors::Both, download: Factors::Both, head: self.head }
     }

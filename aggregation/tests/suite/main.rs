@@ -1,6 +1,7 @@
 //! What every method must do, what each must do by its paper, and vectors computed by dense formulas elsewhere.
 
 mod attacks;
+mod central;
 mod conformance;
 mod fedsvd;
 mod golden;

@@ -2,8 +2,8 @@
 //! a value is absent.
 
 use fedlora_proto::operator::{
-    Checkpoint, ClientSummary, Event, RoundClient, RoundDetail, RoundMetrics, RoundSummary, RunSummary, StatusResponse,
-    TokenSummary,
+    Checkpoint, ClientSummary, Event, RoundClient, RoundDetail, RoundMetrics, RoundSummary, RunPrivacy, RunSummary,
+    StatusResponse, TokenSummary,
 };
 use serde_json::{Value, json};
 
@@ -30,6 +30,21 @@ pub(super) fn run(run: &RunSummary) -> Value {
         "created_ms": run.created_ms,
         "finished_ms": some(run.finished_ms),
         "reason": run.reason,
+        "privacy": run.privacy.as_ref().map(privacy),
+    })
+}
+
+fn privacy(privacy: &RunPrivacy) -> Value {
+    let given = |value: f64| (value > 0.0).then_some(value);
+    json!({
+        "unit": privacy.unit,
+        "delta": privacy.delta,
+        "epsilon_pld": privacy.epsilon_pld,
+        "epsilon_rdp": privacy.epsilon_rdp,
+        "target_epsilon": given(privacy.target_epsilon),
+        "noise_multiplier": given(privacy.noise_multiplier),
+        "clipping_norm": privacy.clipping_norm,
+        "is_simulated": privacy.is_simulated,
     })
 }
 

@@ -1,6 +1,6 @@
 //! `status`: the coordinator at a glance.
 
-use fedlora_proto::operator::{RoundSummary, RunSummary, StatusRequest, StatusResponse};
+use fedlora_proto::operator::{RoundSummary, RunPrivacy, RunSummary, StatusRequest, StatusResponse};
 
 use super::{Answer, Failure, connect::Operator, json, table::pairs, words};
 
@@ -23,12 +23,29 @@ pub(super) async fn ask(operator: &mut Operator) -> Result<StatusResponse, Failu
 fn text(status: &StatusResponse) -> String {
     let version = &status.software_version;
     let (started, free) = (words::time(status.started_ms), words::bytes(status.disk_free_bytes));
+    let privacy = status.run.as_ref().and_then(|run| run.privacy.as_ref());
     pairs([
         ("coordinator", format!("version {version}, since {started}, {free} free")),
         ("clients", format!("{} enrolled, {} connected", status.clients_enrolled, status.clients_connected)),
         ("run", status.run.as_ref().map_or("none yet; `run start` begins one".to_owned(), run_line)),
         ("round", status.round.as_ref().map_or("none yet".to_owned(), round_line)),
+        ("privacy", privacy.map(privacy_line).unwrap_or_default()),
     ])
+}
+
+/// Differential privacy in one line.
+fn privacy_line(privacy: &RunPrivacy) -> String {
+    let RunPrivacy { unit, delta, target_epsilon, .. } = privacy;
+    let target = if *target_epsilon > 0.0 { format!(", planned for {target_epsilon}") } else { String::new() };
+    let simulated = if privacy.is_simulated { "; simulated noise, which protects nobody" } else { "" };
+    match (privacy.epsilon_pld, privacy.epsilon_rdp) {
+        (Some(pld), Some(rdp)) => {
+            format!("epsilon {pld:.3} (RDP {rdp:.3}) at delta {delta:e} for each {unit}{target}{simulated}")
+        }
+        _ => {
+            format!("each {unit}, by noise of the clients at delta {delta:e}{target}; their ledgers know what is spent")
+        }
+    }
 }
 
 /// A run in one line.

@@ -6,10 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use fedlora_privacy::calibrate;
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, explain, read_table};
-use crate::grpc::{RateLimits, Settings};
+use crate::{
+    PrivacyLimit,
+    grpc::{RateLimits, Settings},
+};
 
 /// Configuration of `fedlora-coordinator serve`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +35,9 @@ pub struct ServeConfig {
     pub limits: RateLimits,
     /// Times and bounds of the service for clients.
     pub federation: Settings,
+    /// What all runs together may release about one client; runs without `[central-privacy]` are then refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<PrivacyLimit>,
 }
 
 /// How connections are secured.
@@ -69,6 +76,7 @@ impl Default for ServeConfig {
             tls: TlsConfig::default(),
             limits: RateLimits::default(),
             federation: Settings::default(),
+            privacy: None,
         }
     }
 }
@@ -121,7 +129,11 @@ impl ServeConfig {
                 return Err(ConfigError::invalid(key, "must be at least 1"));
             }
         }
-        self.federation.validate()
+        self.federation.validate()?;
+        self.privacy.as_ref().map_or(Ok(()), |limit| {
+            let budget = calibrate::Budget::new(limit.epsilon_limit, limit.delta);
+            budget.map(|_| ()).map_err(|error| ConfigError::invalid("privacy", error.to_string()))
+        })
     }
 }
 
@@ -163,6 +175,8 @@ mod tests {
     #[test]
     fn values_that_make_no_sense_are_named() {
         for (text, key) in [
+            ("[privacy]\nepsilon-limit = -1.0\ndelta = 1e-5", "privacy"),
+            ("[privacy]\nepsilon-limit = 8.0\ndelta = 1.0", "privacy"),
             ("[federation]\nheartbeat-interval-ms = 0", "heartbeat-interval-ms"),
             ("[federation]\nmax-factor-distance = nan", "max-factor-distance"),
             ("[federation]\nmax-factor-distance = 0.0", "max-factor-distance"),

@@ -9,7 +9,7 @@ const ALIASES: [(&str, &str); 1] = [("num-server-rounds", "num-rounds")];
 
 impl RunConfig {
     /// The run's own keys at the top level of a file.
-    pub const KEYS: [&str; 25] = [
+    pub const KEYS: [&str; 26] = [
         "name",
         "seed",
         "num-rounds",
@@ -33,6 +33,7 @@ impl RunConfig {
         "max-grad-norm",
         "proximal-mu",
         "privacy",
+        "central-privacy",
         "method",
         "lora",
     ];
@@ -150,7 +151,9 @@ mod tests {
         let full = "clients-per-round = 3\nlocal-epochs = 1\n".to_owned() + MINIMAL;
         let config = RunConfig::take(&mut table(&full)).expect("valid");
         let privacy = PrivacyTerms::new(NoiseLevel::Multiplier(1.0), 1.0, 1e-5).ok();
-        let config = RunConfig { local_steps: Some(1), privacy, ..config };
+        let central = "clipping-norm = 1.0\ntarget-delta = 1e-5\nnoise-multiplier = 1.0".parse::<toml::Table>();
+        let central_privacy = toml::Value::Table(central.expect("TOML")).try_into().ok();
+        let config = RunConfig { local_steps: Some(1), privacy, central_privacy, ..config };
         let mut keys: Vec<String> = config.to_table().expect("writable").keys().cloned().collect();
         keys.sort();
         let mut listed = RunConfig::KEYS.map(str::to_owned).to_vec();

@@ -43,6 +43,7 @@ impl RunConfig {
         not_negative("proximal-mu", self.proximal_mu)?;
         not_negative("over-sample", self.over_sample)?;
         self.validate_privacy()?;
+        self.validate_central()?;
         self.adapter_kind()?;
         let strategy = self.strategy()?;
         // Where this key leaves the number open, whoever knows the clients checks it.

@@ -60,6 +60,26 @@ pub enum EngineError {
     /// An adapter cannot be written as a file.
     #[error("adapter: {0}")]
     Adapter(#[source] Arc<AdapterError>),
+    /// What a run would release is more than the coordinator may.
+    #[error(
+        "BUDGET_EXHAUSTED: with this run each client's privacy loss would be epsilon {wanted:.4} at delta {delta:e} over all \
+         runs of this coordinator, whose limit is {limit}; fewer rounds or more noise may fit, or raise \
+         privacy.epsilon-limit in the coordinator's configuration"
+    )]
+    OverPrivacyLimit {
+        /// With the run.
+        wanted: f64,
+        /// The limit.
+        limit: f64,
+        /// The `delta` of both.
+        delta: f64,
+    },
+    /// A run whose adapters carry no noise, at a coordinator with a limit.
+    #[error(
+        "NOT_PRIVATE: this coordinator has a privacy limit, and the run has no [central-privacy]: its adapters would tell \
+         about clients without any limit"
+    )]
+    NotPrivate,
     /// An update was handed in whose file is not there.
     #[error("the update of {client} names content {blob}, which is not there")]
     MissingUpdate {

@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{Answer, Command, Control, Engine, EngineError, View, thread::Request};
 use crate::{
     Blobs, CurrentRound, CurrentRun, ModelDescription, Push, ReasonCode, Receipt, RunId, SessionId, Standing,
-    UpdateMeta, config::RunConfig,
+    UpdateMeta,
+    config::{CentralRelease, RunConfig},
 };
 
 /// Pushes that wait for a client to read them. A round takes three.
@@ -228,6 +229,14 @@ impl Handle {
         round: Option<RoundId>,
     ) -> Result<(Adapter, PeftOptions), EngineError> {
         self.read(move |engine| engine.export(run, round)).await
+    }
+
+    /// As [`Engine::release`].
+    ///
+    /// # Errors
+    /// There was no run; the store fails; the engine is gone.
+    pub async fn release(&self, round: RoundId) -> Result<Option<CentralRelease>, EngineError> {
+        self.read(move |engine| engine.release(round)).await
     }
 
     /// Invites a client to no further round.

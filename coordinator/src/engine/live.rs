@@ -4,14 +4,16 @@ mod log;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use fedlora_adapter::{Adapter, AdapterError, ClientId, Digest, LocalHyperparameters, RoundId, RoundPlan};
+use fedlora_adapter::{Adapter, AdapterError, ClientId, Digest, LocalHyperparameters, RoundId, RoundPlan, Seed};
 use fedlora_aggregation::Strategy;
+use fedlora_privacy::Origin;
 
 use super::{EngineError, EventKind, plan};
 use crate::{
     Blobs, CurrentRound, CurrentRun, FailureReason, Phase, Round, RoundEvent, Run, RunEffect, RunEvent, RunId,
     RunStatus, StoreError, Timestamp,
-    config::RunConfig,
+    central::{Account, Epsilon, StepPrivacy, is_released},
+    config::{CentralPlan, CentralRelease, RunConfig},
     step::StepResult,
     store::{CheckpointRecord, Records, RoundOutcome, RoundRecord, RunRecord, Snapshot},
 };
@@ -43,6 +45,7 @@ pub(crate) struct Live {
     /// Files that are published adapters, of this run or another.
     published: BTreeSet<Digest>,
     local: LocalHyperparameters,
+    central: Option<CentralPlan>,
     spec: Digest,
     snapshot_event: u64,
 }
@@ -74,10 +77,15 @@ impl Live {
             labels: record.model.labels.clone(),
             peft: plan::peft_options(&config, &record.model),
         };
+        let (strategy, central): (Arc<dyn Strategy>, _) = (Arc::from(config.strategy()?), plan::central(&config)?);
+        if let Some(warning) = plan::drowned(central.as_ref(), &spec, strategy.directive(RoundId(1))) {
+            tracing::warn!(run = id.0, warning);
+        }
         Ok(Self {
             id,
-            strategy: Arc::from(config.strategy()?),
+            strategy,
             local: config.local()?,
+            central,
             config,
             run,
             current: Arc::new(current),
@@ -150,6 +158,25 @@ impl Live {
         Ok(told)
     }
 
+    /// What the server step needs to be private; none for a plain run, and for a method that sends nothing.
+    pub(crate) fn step_privacy(&self, origin: Origin) -> Option<StepPrivacy> {
+        let round = self.round_number();
+        let plan = self.central.clone().filter(|_| is_released(self.strategy.directive(round)))?;
+        let clip_bound = self.record.account.as_ref().and_then(|account| account.clip_bound);
+        Some(StepPrivacy { plan, clip_bound, origin, seed: Seed(self.config.seed) })
+    }
+
+    /// Books what the server step released, to be committed with its adapter.
+    fn charge(&mut self, release: Option<(CentralRelease, Origin)>) -> Result<(), StoreError> {
+        let (Some((release, origin)), Some(plan)) = (release, &self.central) else { return Ok(()) };
+        let delta = plan.terms().target_delta;
+        let account = self.record.account.get_or_insert_with(|| Account::open(delta, origin));
+        account.charge(release).map_err(|error| StoreError::Contradiction(format!("central privacy: {error}")))?;
+        let Epsilon { pld, rdp } = account.epsilon;
+        tracing::info!(run = self.id.0, epsilon_pld = pld, epsilon_rdp = rdp, delta, "privacy spent on each client");
+        Ok(())
+    }
+
     /// Installs the result of the server step: aggregated, checkpointed, published and the next round opened, in one
     /// transaction.
     pub(crate) fn publish(
@@ -170,6 +197,7 @@ impl Live {
         records.put_checkpoint(self.id, round, &self.checkpoint)?;
         self.published.insert(result.blob);
         told.forget = self.spent_files(records, round)?;
+        self.charge(result.release)?;
         self.global = result.adapter;
         self.record.done = round;
         records.put_run(self.id, &self.record)?;
@@ -284,6 +312,7 @@ impl Live {
             residual: result.and_then(|result| result.residual),
             bytes_up: result.map_or(0, |result| result.bytes_up),
             aggregation_ms,
+            release: result.and_then(|result| result.release).map(|(release, _)| release),
         });
         records.put_round(self.id, number, &round.record)?;
         Ok(aggregation_ms)

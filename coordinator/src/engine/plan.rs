@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use fedlora_adapter::{Adapter, AdapterSpec, PeftOptions, Seed};
+use fedlora_adapter::{Adapter, AdapterSpec, AdapterUpdate, Directive, PeftOptions, Seed};
 use fedlora_aggregation::{Init, initial};
 
 use super::EngineError;
 use crate::{
     ModelDescription, Participation, RunSettings,
-    config::{ConfigError, RunConfig},
+    config::{CentralPlan, ClientSampling, ConfigError, RunConfig},
+    is_released,
 };
 
 /// What decides the rounds of a run whose clients come and go.
@@ -26,6 +27,7 @@ pub(crate) fn settings(config: &RunConfig) -> Result<RunSettings, EngineError> {
         num_rounds: config.num_rounds,
         seed: config.seed,
         clients_per_round: invited,
+        sample_rate: None,
         min_available_clients: config.min_available_clients,
         participation: Participation {
             min_results: config.results_needed()?,
@@ -36,6 +38,26 @@ pub(crate) fn settings(config: &RunConfig) -> Result<RunSettings, EngineError> {
     };
     settings.validate()?;
     Ok(settings)
+}
+
+/// What the server releases in each round. Clients come and go, so that the guarantee may not count on how they are chosen.
+pub(crate) fn central(config: &RunConfig) -> Result<Option<CentralPlan>, EngineError> {
+    let Some(terms) = &config.central_privacy else { return Ok(None) };
+    if terms.client_sampling == ClientSampling::Poisson {
+        let reason =
+            "= \"poisson\" is for simulations: here those take part who are there, and who they are is no secret";
+        return Err(ConfigError::invalid("central-privacy.client-sampling", reason).into());
+    }
+    let expected = config.clients_per_round.unwrap_or(1);
+    let plan = terms.plan(config.num_rounds, expected, expected);
+    Ok(Some(plan.map_err(|error| ConfigError::invalid("central-privacy", error.to_string()))?))
+}
+
+/// What to say of noise that leaves nothing to learn from.
+pub(crate) fn drowned(central: Option<&CentralPlan>, spec: &AdapterSpec, directive: Directive) -> Option<String> {
+    let shapes = AdapterUpdate::expected(spec, directive);
+    let values = shapes.values().map(|shape| shape.iter().product::<usize>()).sum();
+    central.filter(|_| is_released(directive))?.drowned(values)
 }
 
 /// The adapter of a configuration over a base model.

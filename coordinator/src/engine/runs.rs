@@ -49,6 +49,7 @@ impl Engine {
                 status: RunStatus::Pending,
                 finished: None,
                 reason: String::new(),
+                account: None,
             },
         };
         self.begin(beginning, key, now)
@@ -70,6 +71,7 @@ impl Engine {
                 status: RunStatus::Pending,
                 finished: None,
                 reason: String::new(),
+                account: None,
                 ..old
             },
         };
@@ -82,6 +84,7 @@ impl Engine {
 
     fn begin(&mut self, beginning: Beginning, key: &str, now: Timestamp) -> Result<Answer, EngineError> {
         let Beginning { record, run, global, detail } = beginning;
+        self.refuse_beyond_limit(&record)?;
         let id = RunId(self.records.runs(1)?.first().map_or(1, |(last, _)| last.0 + 1));
         let file = AdapterFile::new(&global)?;
         let pieces: Vec<&[u8]> = file.pieces().collect();

@@ -50,6 +50,7 @@ impl Engine {
             global: Arc::clone(&live.global),
             updates,
             blobs: self.blobs.clone(),
+            privacy: live.step_privacy(self.settings.noise),
         }))
     }
 

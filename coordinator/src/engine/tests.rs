@@ -1,5 +1,6 @@
 //! The engine against a reference model, against the loss of power, and through restarts.
 
+mod central;
 mod crash;
 mod deadlines;
 mod failures;

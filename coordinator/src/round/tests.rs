@@ -112,10 +112,21 @@ fn tick(round: &mut Round, now: u64) -> Vec<RoundEffect> {
 
 #[test]
 fn a_round_without_a_cohort_fails_at_once() {
-    let (round, effects) = Round::open(RoundId(1), [], participation(0, 0), NOW);
+    let (round, effects) = Round::open(RoundId(1), [], participation(1, 1), NOW);
     let reason = FailureReason::TooFewResults { accepted: 0, needed: 1 };
     assert_eq!(effects.last(), Some(&RoundEffect::Failed(reason)));
     assert_eq!(round.phase(), Phase::Failed(reason));
+}
+
+#[test]
+fn a_round_that_needs_no_results_may_have_none() {
+    let sampled = Participation { deadline_ms: u64::MAX, ..participation(0, usize::MAX) };
+    let (round, effects) = Round::open(RoundId(1), [], sampled, NOW);
+    assert_eq!((effects, round.phase()), (vec![RoundEffect::Aggregate(Vec::new())], Phase::Closed));
+    let (mut round, effects) = Round::open(RoundId(2), [ClientId(0)], sampled, NOW);
+    assert_eq!((effects, round.phase()), (Vec::new(), Phase::Collecting), "whoever is there is waited for");
+    let effects = round.handle(RoundEvent::Left { client: ClientId(0) }, NOW);
+    assert_eq!(effects, [RoundEffect::Aggregate(Vec::new())]);
 }
 
 #[test]

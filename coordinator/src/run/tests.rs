@@ -7,7 +7,7 @@ const NOW: Timestamp = Timestamp(0);
 fn settings(num_rounds: u64, clients_per_round: usize) -> RunSettings {
     let participation =
         Participation { min_results: 1, target_results: clients_per_round, grace_ms: 0, deadline_ms: u64::MAX };
-    RunSettings { num_rounds, seed: 7, clients_per_round, min_available_clients: 4, participation }
+    RunSettings { num_rounds, seed: 7, clients_per_round, sample_rate: None, min_available_clients: 4, participation }
 }
 
 fn started(settings: RunSettings, done: u64) -> (Run, Vec<RunEffect>) {

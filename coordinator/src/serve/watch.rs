@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fedlora_proto::operator::RunPrivacy;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::{Handle, Registry, RunId, metrics::Metrics};
@@ -13,6 +14,7 @@ pub(super) async fn rounds(engine: Handle, metrics: Arc<Metrics>) {
         Some(run) => Some((run.id, published(&engine, run.id, 0).await.last().map_or(0, |(round, ..)| *round))),
         None => None,
     };
+    show_epsilon(&engine, &metrics).await;
     while changes.changed().await.is_ok() {
         let live = engine.run().map(|run| run.id);
         // The last round of a run that is over by now, then those of the run that followed it.
@@ -22,8 +24,18 @@ pub(super) async fn rounds(engine: Handle, metrics: Arc<Metrics>) {
             for (round, duration_ms, aggregation_ms) in published(&engine, run, after).await {
                 metrics.observe_round(duration_ms, aggregation_ms);
                 counted = Some((run, round));
+                show_epsilon(&engine, &metrics).await;
             }
         }
+    }
+}
+
+/// What the last run has spent, where the coordinator adds the noise.
+async fn show_epsilon(engine: &Handle, metrics: &Metrics) {
+    let runs = engine.runs().await.unwrap_or_default();
+    let privacy = runs.into_iter().next().and_then(|run| run.privacy);
+    if let Some(RunPrivacy { epsilon_pld: Some(pld), epsilon_rdp: Some(rdp), .. }) = privacy {
+        metrics.set_epsilon(pld, rdp);
     }
 }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use fedlora_adapter::{ClientId, Digest, RoundId};
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelDescription, ReasonCode, Run, RunEvent, RunId, RunStatus, Tally, Timestamp, engine::EventKind};
+use crate::{
+    ModelDescription, ReasonCode, Run, RunEvent, RunId, RunStatus, Tally, Timestamp, central::Account,
+    config::CentralRelease, engine::EventKind,
+};
 
 /// A run as it was started, and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +27,9 @@ pub(crate) struct RunRecord {
     pub(crate) finished: Option<Timestamp>,
     /// Why it failed, in words.
     pub(crate) reason: String,
+    /// What it has released; none without central privacy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<Account>,
 }
 
 /// A run's state after all events up to one.
@@ -63,6 +69,9 @@ pub(crate) struct RoundOutcome {
     pub(crate) residual: Option<f64>,
     pub(crate) bytes_up: u64,
     pub(crate) aggregation_ms: u64,
+    /// What the server released, where it adds noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) release: Option<CentralRelease>,
 }
 
 /// A published adapter.

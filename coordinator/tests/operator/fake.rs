@@ -15,7 +15,7 @@ use fedlora_coordinator::{
 };
 use fedlora_proto::operator::{
     Checkpoint, ClientRequest, ClientSummary, CreateTokenRequest, Event, RoundDetail, RoundMetrics, RoundSummary,
-    RunSummary, TokenSummary,
+    RunPrivacy, RunSummary, TokenSummary,
 };
 use tokio::sync::{broadcast, watch};
 use tonic::{Request, Status};
@@ -296,6 +296,19 @@ impl Identify for ByToken {
     }
 }
 
+fn spent() -> RunPrivacy {
+    RunPrivacy {
+        unit: "client".to_owned(),
+        delta: 1e-4,
+        epsilon_pld: Some(1.25),
+        epsilon_rdp: Some(1.5),
+        target_epsilon: 3.0,
+        noise_multiplier: 2.5,
+        clipping_norm: 0.5,
+        is_simulated: false,
+    }
+}
+
 /// What a sensible coordinator in the middle of its second run knows.
 pub(crate) fn busy() -> Known {
     let run = |run_id: u64, status: &str, rounds_done| RunSummary {
@@ -308,6 +321,7 @@ pub(crate) fn busy() -> Known {
         created_ms: NOW - 60_000,
         finished_ms: if status == "running" { 0 } else { NOW - 30_000 },
         reason: if status == "failed" { "1 of 2 results".to_owned() } else { String::new() },
+        privacy: (status == "running").then(spent),
     };
     let rounds = vec![published(2, 1), open(2, 2)];
     let metrics = vec![metrics(2, 1)];

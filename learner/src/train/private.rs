@@ -4,6 +4,8 @@
 //! sent or kept. A kept factor that was trained without noise would put the data into every later gradient of the factor
 //! that is sent.
 
+mod bounding;
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,11 +13,11 @@ use std::{
 
 use fedlora_adapter::{ClientId, LocalHyperparameters, NoiseLevel, PrivacyTerms, Purpose, RoundPlan, Seed};
 use fedlora_privacy::{
-    ClipBound, GaussianNoise, NoiseMode, NoiseRng, PldAccountant, PoissonSampler, PrivacyError, SampledGaussian,
-    SecureRng, SimulatedRng, calibrate, clip,
+    NoiseRng, PldAccountant, PoissonSampler, PrivacyError, SampledGaussian, SecureRng, SimulatedRng, calibrate,
 };
 use rand::Rng;
 
+use self::bounding::Bounding;
 use crate::LearnerError;
 
 /// Where private training takes its samples and its noise from.
@@ -33,8 +35,8 @@ pub enum Randomness {
 pub(super) struct Private {
     event: SampledGaussian,
     sampler: PoissonSampler,
-    bound: ClipBound,
-    noise: GaussianNoise,
+    bounding: Bounding,
+    examples: usize,
     /// What sums are divided by: the expected size of a batch, or more where a client has fewer examples than that. A
     /// divisor that every client has in common does not tell how many.
     batch_size: f64,
@@ -101,30 +103,28 @@ impl Releases {
 }
 
 impl Private {
-    /// A client with `examples` examples at the start of its round, which amounts to `event`.
+    /// A client with `examples` examples at the start of its round, which amounts to `event`; `sizes` are the numbers of
+    /// values of the trained tensors, in the order of a gradient.
     pub(super) fn new(
         plan: &RoundPlan,
         terms: PrivacyTerms,
         event: SampledGaussian,
         (client, examples): (ClientId, usize),
+        sizes: &[usize],
         randomness: Randomness,
     ) -> Result<Self, PrivacyError> {
-        let bound = ClipBound::new(terms.max_grad_norm())?;
+        let bounding = Bounding::new(terms, event, examples, sizes)?;
         // A sum of all examples is finite in f32, so that no data can stop training.
-        let largest = examples as f64 * bound.value();
-        if largest > f64::from(f32::MAX) / 2.0 {
+        let bound = bounding.bound().value();
+        if examples as f64 * bound > f64::from(f32::MAX) / 2.0 {
             let expected = "a number that times the examples of a client is far below the largest f32";
-            return Err(PrivacyError::Parameter { name: "max-grad-norm", expected, found: bound.value() });
+            return Err(PrivacyError::Parameter { name: "max-grad-norm", expected, found: bound });
         }
-        // Neighbouring sums are rounded once to f32, by half a unit in the last place each, after a sum in f64 whose every
-        // term may have been rounded.
-        let rounding = f64::from(f32::EPSILON) * largest * (1.0 + examples as f64 * 2.0_f64.powi(-29));
         Ok(Self {
             event,
             sampler: PoissonSampler::new(examples, event.sample_rate())?,
-            bound,
-            noise: GaussianNoise::new(NoiseMode::Grid, event.noise_multiplier(), bound)?
-                .with_extra_sensitivity(rounding)?,
+            bounding,
+            examples,
             batch_size: plan.local.batch_size.max(1) as f64,
             rng: match randomness {
                 Randomness::OperatingSystem => Box::new(SecureRng::from_os()?),
@@ -144,19 +144,29 @@ impl Private {
     }
 
     /// Clips the gradient of one example and adds it to a sum. One that is not finite counts as zero: to stop would tell.
-    pub(super) fn add_clipped(&self, gradient: &mut [f32], sum: &mut [f64]) {
-        clip(&mut [gradient], self.bound);
+    pub(super) fn add_clipped(&mut self, gradient: &mut [f32], sum: &mut [f64]) -> Result<(), PrivacyError> {
+        self.bounding.clip(gradient)?;
         sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += f64::from(*value));
+        Ok(())
     }
 
     /// The noised sum over the batch size, which is what may leave this function.
     pub(super) fn release(&mut self, sum: &[f64]) -> Result<Vec<f32>, LearnerError> {
         let mut sum: Vec<f32> = sum.iter().map(|&value| value as f32).collect();
-        self.noise.add(&mut [&mut sum], &mut *self.rng)?;
+        self.bounding.noise(self.rounding())?.add(&mut [&mut sum], &mut *self.rng)?;
+        self.bounding.step(&mut *self.rng)?;
         for value in &mut sum {
             *value = (f64::from(*value) / self.batch_size) as f32;
         }
         Ok(sum)
+    }
+
+    /// Neighbouring sums are rounded once to f32, by half a unit in the last place each, after a sum in f64 whose every
+    /// term may have been rounded.
+    fn rounding(&self) -> f64 {
+        let examples = self.examples as f64;
+        let largest = examples * self.bounding.bound().value();
+        f64::from(f32::EPSILON) * largest * (1.0 + examples * 2.0_f64.powi(-29))
     }
 }
 

@@ -58,7 +58,7 @@ impl Cohort<'_> {
     }
 
     /// One pass: adds the clipped gradients and the losses of some examples to those of their owners.
-    fn add_clipped(&self, drawn: &[Drawn], sums: &mut [Vec<f64>], losses: &mut [f64]) -> Result<(), LearnerError> {
+    fn add_clipped(&mut self, drawn: &[Drawn], sums: &mut [Vec<f64>], losses: &mut [f64]) -> Result<(), LearnerError> {
         let rows: Vec<u32> = drawn.iter().map(|drawn| drawn.row).collect();
         let batch = self.shared.dataset.batch(&rows);
         let owners: Vec<usize> = drawn.iter().map(|drawn| drawn.owner).collect();
@@ -70,8 +70,8 @@ impl Cohort<'_> {
         let (mut gradients, loss) = (read(gradients)?, read(loss.inner())?);
         let width = gradients.len() / drawn.len().max(1);
         for ((drawn, gradient), loss) in drawn.iter().zip(gradients.chunks_mut(width.max(1))).zip(loss) {
-            let private = self.members[drawn.owner].private.as_ref().ok_or(LearnerError::NoPrivacy)?;
-            private.add_clipped(gradient, &mut sums[drawn.owner]);
+            let private = self.members[drawn.owner].private.as_mut().ok_or(LearnerError::NoPrivacy)?;
+            private.add_clipped(gradient, &mut sums[drawn.owner])?;
             losses[drawn.owner] += f64::from(loss);
         }
         Ok(())

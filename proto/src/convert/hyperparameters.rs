@@ -1,7 +1,8 @@
 //! How a client is told to train.
 
 use fedlora_adapter::{
-    LocalHyperparameters, LocalWork, NoiseLevel, Optimizer, PrivacyTerms, PrivacyTermsError, Schedule,
+    GradientClipping, LocalHyperparameters, LocalWork, NoiseKind, NoiseLevel, Optimizer, PrivacyTerms,
+    PrivacyTermsError, Schedule,
 };
 
 use super::{required, size};
@@ -86,7 +87,22 @@ impl From<PrivacyTerms> for wire::PrivacyTerms {
                 Noise::Target(wire::PrivacyTarget { epsilon, participations: participations.unwrap_or(0) })
             }
         };
-        Self { max_grad_norm: terms.max_grad_norm(), noise: Some(noise), delta: terms.delta() }
+        let clipping = match terms.clipping() {
+            GradientClipping::Flat => wire::GradientClipping::Flat,
+            GradientClipping::PerLayer => wire::GradientClipping::PerLayer,
+            GradientClipping::Adaptive => wire::GradientClipping::Adaptive,
+        };
+        let noise_kind = match terms.noise_kind() {
+            NoiseKind::Grid => wire::NoiseKind::Grid,
+            NoiseKind::Fast => wire::NoiseKind::Fast,
+        };
+        Self {
+            max_grad_norm: terms.max_grad_norm(),
+            noise: Some(noise),
+            delta: terms.delta(),
+            clipping: clipping.into(),
+            noise_kind: noise_kind.into(),
+        }
     }
 }
 
@@ -101,12 +117,32 @@ impl TryFrom<wire::PrivacyTerms> for PrivacyTerms {
                 NoiseLevel::Target { epsilon, participations }
             }
         };
-        Self::new(noise, message.max_grad_norm, message.delta).map_err(|error| match error {
+        let (clipping, noise_kind) = (clipping(message.clipping)?, noise_kind(message.noise_kind)?);
+        let terms = Self::new(noise, message.max_grad_norm, message.delta);
+        terms.map(|terms| terms.with(clipping, noise_kind)).map_err(|error| match error {
             PrivacyTermsError::Range { key, found, .. } => {
                 ProtoError::OutOfRange { field: key, found: found.to_string() }
             }
             other => ProtoError::OutOfRange { field: "privacy", found: other.to_string() },
         })
+    }
+}
+
+// What this client does not know it must not replace by something weaker.
+fn clipping(found: i32) -> Result<GradientClipping, ProtoError> {
+    match wire::GradientClipping::try_from(found) {
+        Ok(wire::GradientClipping::Flat) => Ok(GradientClipping::Flat),
+        Ok(wire::GradientClipping::PerLayer) => Ok(GradientClipping::PerLayer),
+        Ok(wire::GradientClipping::Adaptive) => Ok(GradientClipping::Adaptive),
+        Err(_) => Err(ProtoError::UnknownValue { field: "clipping", found }),
+    }
+}
+
+fn noise_kind(found: i32) -> Result<NoiseKind, ProtoError> {
+    match wire::NoiseKind::try_from(found) {
+        Ok(wire::NoiseKind::Grid) => Ok(NoiseKind::Grid),
+        Ok(wire::NoiseKind::Fast) => Ok(NoiseKind::Fast),
+        Err(_) => Err(ProtoError::UnknownValue { field: "noise_kind", found }),
     }
 }
 

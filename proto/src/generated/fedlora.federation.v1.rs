@@ -330,6 +330,12 @@ pub struct PrivacyTerms {
     /// The delta of every guarantee, in (0, 1).
     #[prost(double, tag = "4")]
     pub delta: f64,
+    /// How an example's gradient is bounded.
+    #[prost(enumeration = "GradientClipping", tag = "5")]
+    pub clipping: i32,
+    /// How noise is made.
+    #[prost(enumeration = "NoiseKind", tag = "6")]
+    pub noise_kind: i32,
     #[prost(oneof = "privacy_terms::Noise", tags = "2, 3")]
     pub noise: ::core::option::Option<privacy_terms::Noise>,
 }
@@ -598,6 +604,68 @@ impl HeadPolicy {
             "HEAD_POLICY_FROZEN" => Some(Self::Frozen),
             "HEAD_POLICY_SHARED" => Some(Self::Shared),
             "HEAD_POLICY_PERSONAL" => Some(Self::Personal),
+            _ => None,
+        }
+    }
+}
+/// How an example's gradient is bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GradientClipping {
+    /// One norm over all trained tensors.
+    Flat = 0,
+    /// Each trained tensor has max_grad_norm / sqrt(tensors).
+    PerLayer = 1,
+    /// One norm that follows the median, from max_grad_norm on in each round.
+    Adaptive = 2,
+}
+impl GradientClipping {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Flat => "GRADIENT_CLIPPING_FLAT",
+            Self::PerLayer => "GRADIENT_CLIPPING_PER_LAYER",
+            Self::Adaptive => "GRADIENT_CLIPPING_ADAPTIVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GRADIENT_CLIPPING_FLAT" => Some(Self::Flat),
+            "GRADIENT_CLIPPING_PER_LAYER" => Some(Self::PerLayer),
+            "GRADIENT_CLIPPING_ADAPTIVE" => Some(Self::Adaptive),
+            _ => None,
+        }
+    }
+}
+/// How noise is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NoiseKind {
+    /// Integers on a public grid.
+    Grid = 0,
+    /// Floating-point normal numbers, flagged in ledgers.
+    Fast = 1,
+}
+impl NoiseKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Grid => "NOISE_KIND_GRID",
+            Self::Fast => "NOISE_KIND_FAST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NOISE_KIND_GRID" => Some(Self::Grid),
+            "NOISE_KIND_FAST" => Some(Self::Fast),
             _ => None,
         }
     }

@@ -27,7 +27,7 @@ pub struct StatusResponse {
     pub disk_free_bytes: u64,
 }
 /// A run.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunSummary {
     #[prost(uint64, tag = "1")]
     pub run_id: u64,
@@ -52,6 +52,37 @@ pub struct RunSummary {
     /// Why it failed.
     #[prost(string, tag = "9")]
     pub reason: ::prost::alloc::string::String,
+    /// What the run is to protect; absent for a run without differential privacy.
+    #[prost(message, optional, tag = "10")]
+    pub privacy: ::core::option::Option<RunPrivacy>,
+}
+/// A run's differential privacy.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunPrivacy {
+    /// Who is protected: `client`, by the coordinator's noise, or `example`, by noise of each client.
+    #[prost(string, tag = "1")]
+    pub unit: ::prost::alloc::string::String,
+    /// The delta of every epsilon here.
+    #[prost(double, tag = "2")]
+    pub delta: f64,
+    /// Spent on each client by the adapters published so far, by privacy loss distributions and by Renyi divergences. Absent
+    /// for the unit `example`: what a client spends depends on the size of its data, and only its own ledger knows it.
+    #[prost(double, optional, tag = "3")]
+    pub epsilon_pld: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "4")]
+    pub epsilon_rdp: ::core::option::Option<f64>,
+    /// What the run was planned for; 0 where a noise multiplier was given instead.
+    #[prost(double, tag = "5")]
+    pub target_epsilon: f64,
+    /// Standard deviation of the noise over the clipping norm; 0 where clients work it out.
+    #[prost(double, tag = "6")]
+    pub noise_multiplier: f64,
+    /// Largest norm of what one unit contributes, in the round to come.
+    #[prost(double, tag = "7")]
+    pub clipping_norm: f64,
+    /// Whether the noise follows from the run's seed, as in simulations, and protects nobody.
+    #[prost(bool, tag = "8")]
+    pub is_simulated: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartRunRequest {

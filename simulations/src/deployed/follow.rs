@@ -129,6 +129,7 @@ impl Follower<'_> {
             train_loss: summary.train_loss,
             clients: detail.clients.iter().filter(|client| client.state == "accepted").map(client_metrics).collect(),
             seconds: metrics.aggregation_ms as f64 / 1e3,
+            release: self.engine.release(round).await?,
         });
         let tally = Tally {
             accepted: summary.accepted,

@@ -42,7 +42,7 @@ impl Hub {
         let local = (Ipv4Addr::LOCALHOST, 0).into();
         let config = ServeConfig { listen: local, http_listen: local, state_dir: state, ..ServeConfig::default() };
         let runtime = Runtime::new().map_err(DeployedError::Runtime)?;
-        let coordinator = runtime.block_on(Coordinator::open(config))?;
+        let coordinator = runtime.block_on(Coordinator::simulated(config))?;
         let port = coordinator.grpc_address().map_err(DeployedError::Runtime)?.port();
         let server = format!("https://{HOST}:{port}").parse()?;
         let (engine, (stop, stopped)) = (coordinator.engine().clone(), oneshot::channel());

@@ -22,7 +22,7 @@ fn results(place: &Place, out: &str, arguments: &str) -> (String, Vec<Value>, BT
     (place.read(&format!("{out}/metrics_summary.json")), rounds, place.tree(&format!("{out}/adapters")))
 }
 
-fn links_agree(place: &Place, arguments: &str) {
+pub(crate) fn links_agree(place: &Place, arguments: &str) {
     let direct = results(place, "direct", arguments);
     let grpc = results(place, "grpc", &format!("--link grpc {arguments}"));
     assert_eq!(direct.0, grpc.0, "{arguments}: summary");

@@ -7,6 +7,7 @@ mod answers;
 mod bad_data;
 mod bad_settings;
 mod broken_disk;
+mod central;
 mod configurations;
 mod determinism;
 mod link;

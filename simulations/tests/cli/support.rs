@@ -138,10 +138,12 @@ impl Outcome {
         outcome
     }
 
-    /// The process succeeded, and said nothing on standard error.
+    /// The process succeeded, and said nothing on standard error, but that central privacy is loud: with a handful of
+    /// clients it always is.
     #[track_caller]
     pub(crate) fn succeeds(self) -> Self {
-        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
+        let is_expected = |line: &str| line.starts_with("warning: central privacy: ");
+        assert_eq!((self.code, self.stderr.lines().all(is_expected)), (Some(0), true), "{self:?}");
         self
     }
 

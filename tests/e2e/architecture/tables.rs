@@ -26,7 +26,7 @@ const TESTS: &str = "fedlora-tests";
 pub(super) const CRATES: &[Row] = &[
     row(0, ADAPTER, &[]),
     row(0, PRIVACY, &[]),
-    row(1, AGGREGATION, &[ADAPTER]),
+    row(1, AGGREGATION, &[ADAPTER, PRIVACY]),
     row(1, PROTO, &[ADAPTER]),
     row(1, LEARNER, &[ADAPTER, PRIVACY]),
     row(2, COORDINATOR, &[ADAPTER, AGGREGATION, PRIVACY, PROTO]),

@@ -1,6 +1,7 @@
 //! Differential privacy from outside: a site's own ledger says what its data may cost, whatever a coordinator asks for.
 
 mod clinics;
+mod killed;
 
 use std::fs;
 

@@ -235,7 +235,7 @@ impl Rig {
 }
 
 pub(super) fn engine(store: &SharedStore, blobs: &Blobs, now: u64) -> Engine {
-    let settings = EngineSettings { reconnect_grace_ms: GRACE_MS };
+    let settings = EngineSettings { reconnect_grace_ms: GRACE_MS, ..EngineSettings::default() };
     Engine::new(Box::new(store.clone()), blobs.clone(), settings, Timestamp(now)).expect("a readable state")
 }
 

@@ -167,6 +167,11 @@ pub(super) struct Joined {
 }
 
 impl Joined {
+    /// Kills it.
+    pub(super) fn kill(self) {
+        self.process.kill();
+    }
+
     /// Waits for its end; what it said.
     #[track_caller]
     pub(super) fn ends_with(mut self, code: i32) -> String {

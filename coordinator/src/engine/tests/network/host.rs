@@ -107,7 +107,8 @@ impl Host {
             _ => Box::new(store),
         };
         let blobs = Blobs::over(self.folder.path(), Arc::<CrashFiles>::clone(&self.files))?;
-        let settings = EngineSettings { reconnect_grace_ms: self.model.rules.reconnect_ms };
+        let settings =
+            EngineSettings { reconnect_grace_ms: self.model.rules.reconnect_ms, ..EngineSettings::default() };
         Engine::new(store, blobs, settings, Timestamp(clock))
     }
 

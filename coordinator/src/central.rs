@@ -1,0 +1,125 @@
+//! The server's books of client-level differential privacy: what each run has released, and the limit over all of them.
+//!
+//! A release is booked in the transaction that publishes its adapter. A step that is done again after a crash draws new
+//! noise over the same updates; that is no second release, since nobody has seen the first.
+
+use fedlora_adapter::{Adapter, Directive, Factors, HeadPolicy, Purpose, RoundId, Seed};
+use fedlora_aggregation::{Aggregated, AggregationError, Strategy, WeightedUpdate, Weighting, aggregate};
+use fedlora_privacy::{
+    Accountant, ClipBound, NoiseRng, Origin, PldAccountant, PrivacyError, RdpAccountant, SampledGaussian, SecureRng,
+    SimulatedRng,
+};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{CentralPlan, CentralRelease};
+
+/// What all runs of a coordinator together may release about one client.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PrivacyLimit {
+    /// Limit on `epsilon`.
+    pub epsilon_limit: f64,
+    /// The `delta` at which it is counted.
+    pub delta: f64,
+}
+
+/// An `epsilon` by both accountants.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Epsilon {
+    pub(crate) pld: f64,
+    pub(crate) rdp: f64,
+}
+
+impl Epsilon {
+    pub(crate) fn of(history: &[SampledGaussian], delta: f64) -> Result<Self, PrivacyError> {
+        let pld = PldAccountant::new().epsilon(history, delta)?;
+        Ok(Self { pld, rdp: RdpAccountant::new().epsilon(history, delta)? })
+    }
+}
+
+/// What a run has released.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Account {
+    pub(crate) delta: f64,
+    /// Equal releases as one.
+    pub(crate) releases: Vec<SampledGaussian>,
+    /// The bound for the next round.
+    pub(crate) clip_bound: Option<ClipBound>,
+    pub(crate) epsilon: Epsilon,
+    /// Whether the noise came from a seed, and protects nobody.
+    pub(crate) origin: Origin,
+}
+
+impl Account {
+    /// Nothing so far.
+    pub(crate) fn open(delta: f64, origin: Origin) -> Self {
+        Self { delta, releases: Vec::new(), clip_bound: None, epsilon: Epsilon { pld: 0.0, rdp: 0.0 }, origin }
+    }
+
+    /// Books one round.
+    pub(crate) fn charge(&mut self, release: CentralRelease) -> Result<(), PrivacyError> {
+        SampledGaussian::book(&mut self.releases, release.event)?;
+        self.clip_bound = Some(release.next_clip_bound);
+        self.epsilon = Epsilon::of(&self.releases, self.delta)?;
+        Ok(())
+    }
+}
+
+/// What makes a server step private.
+#[derive(Debug, Clone)]
+pub struct StepPrivacy {
+    /// What each round releases.
+    pub plan: CentralPlan,
+    /// The bound on a client's change, if rounds before have moved it.
+    pub clip_bound: Option<ClipBound>,
+    /// Where noise comes from.
+    pub origin: Origin,
+    /// The run's seed, for simulated noise.
+    pub seed: Seed,
+}
+
+/// The server step, and what it released where it is private.
+///
+/// # Errors
+/// Those of [`aggregate`] and [`PrivateMean::aggregate`](fedlora_aggregation::PrivateMean::aggregate).
+pub fn server_step(
+    privacy: Option<&StepPrivacy>,
+    strategy: &dyn Strategy,
+    round: RoundId,
+    previous: &Adapter,
+    updates: &[WeightedUpdate<'_>],
+) -> Result<(Aggregated, Option<CentralRelease>), AggregationError> {
+    let Some(privacy) = privacy else { return Ok((aggregate(strategy, round, previous, updates)?, None)) };
+    let mut mean = privacy.plan.mean(privacy.clip_bound)?;
+    let (clip_bound, mut rng) = (mean.bound(), privacy.rng(round)?);
+    let aggregated = mean.aggregate(strategy, round, previous, updates, &mut *rng)?;
+    Ok((aggregated, Some(CentralRelease { event: privacy.plan.event(), clip_bound, next_clip_bound: mean.bound() })))
+}
+
+/// Weight of an update in the server step: for a private one at most 1.
+#[must_use]
+pub fn step_weight(privacy: Option<&StepPrivacy>, weighting: Weighting, examples: u64) -> f64 {
+    match privacy {
+        Some(privacy) => privacy.plan.terms().weight(weighting, examples),
+        None => weighting.weight(examples),
+    }
+}
+
+impl StepPrivacy {
+    fn rng(&self, round: RoundId) -> Result<Box<dyn NoiseRng>, PrivacyError> {
+        if self.origin == Origin::OperatingSystem {
+            return Ok(Box::new(SecureRng::from_os()?));
+        }
+        // Whoever knows the seed can take this off.
+        let mut key = [0; 32];
+        self.seed.round(Purpose::Privacy, round).fill_bytes(&mut key);
+        Ok(Box::new(SimulatedRng::from_seed(key)))
+    }
+}
+
+/// Whether clients send anything under a directive, so that there is something to protect.
+#[must_use]
+pub fn is_released(directive: Directive) -> bool {
+    directive.upload != Factors::Neither || directive.head == HeadPolicy::Shared
+}
