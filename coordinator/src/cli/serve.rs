@@ -1,6 +1,7 @@
 //! `serve`: the coordinator itself.
 
 mod files;
+mod pages;
 
 use std::{
     fmt::Display,
@@ -61,6 +62,7 @@ pub(super) fn run(args: &ServeArgs, insecure: bool) -> Result<Answer, Failure> {
     let config = config.map_err(|error| Failure::configuration(chain(&error)))?;
     start_log(args)?;
     files::allow_many();
+    pages::keep_small();
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build();
     let runtime = runtime.map_err(|error| cannot("start threads", &error))?;
     let served = runtime.block_on(async { Ok(serve(config, told_to_stop()?).await) })?;
