@@ -30,7 +30,11 @@ const READY: usize = 64;
 
 /// Connections that may be shaking hands or waiting for it, for each one that may shake hands: those that wait cost a
 /// descriptor and next to no memory.
-const LINE: usize = 8;
+const LINE: usize = 16;
+
+/// How many times as long as a handshake may take a connection may wait for its turn. After a restart thousands come at
+/// one moment, and one that is sent away has to come again, with all that it costs both ends.
+const PATIENCE: u32 = 3;
 
 /// How long to wait after the system could not give a connection: it is out of descriptors, and asking again at once
 /// would only keep it busy.
@@ -118,14 +122,16 @@ struct Acceptor {
 
 impl Acceptor {
     async fn hand_over(self, line: Arc<Line>, ready: Ready, stream: TcpStream, address: SocketAddr) {
-        // Waiting has the same limit as the work, each by itself.
-        let Ok(mut place) = timeout(self.limit, line.place(address.ip())).await else {
+        let patience = self.limit.saturating_mul(PATIENCE);
+        let Ok(mut place) = timeout(patience, line.place(address.ip())).await else {
             tracing::debug!(%address, "no-turn-for-a-handshake");
             return;
         };
         let number = place.number;
+        // Boxed: those that wait for a place have no need of what a handshake needs.
+        let handshake = Box::pin(self.shake_hands(&line, number, stream, address));
         let done = tokio::select! {
-            done = timeout(self.limit, self.shake_hands(&line, number, stream, address)) => done,
+            done = timeout(self.limit, handshake) => done,
             _ = &mut place.cut => return,
         };
         drop(place);

@@ -20,7 +20,7 @@ use tonic::Status;
 use crate::{
     clients::{Client, wait},
     mebibytes, number,
-    process::{Process, allow_files, free_address, log_text},
+    process::{Process, allow_files, free_address, log_text, processor_seconds},
     world::{MODULE_BYTES, World},
 };
 
@@ -163,6 +163,7 @@ async fn many_clients_stay_and_all_come_back_after_a_crash() {
         tokio::spawn(Arc::clone(&crowd).stay(id, Arc::clone(config)));
     }
     println!("all connected, each over TLS of its own and with its task, in {:.1?}", crowd.are(clients).await);
+    println!("  the coordinator used {:.1} s of processor time", process.processor_seconds());
     crowd.say_refused();
     say_memory(&process, idle, clients);
 
@@ -177,11 +178,13 @@ async fn many_clients_stay_and_all_come_back_after_a_crash() {
     process.kill();
     crowd.are(0).await;
     crowd.count_anew();
-    let begin = Instant::now();
+    let (begin, used) = (Instant::now(), processor_seconds("self"));
     let process = Process::start(world.state.path(), address, heartbeat_ms).await;
     println!("killed; listening again after {:.1?}", begin.elapsed());
     crowd.are(clients).await;
     println!("all are back {:.1?} after the start", begin.elapsed());
+    let (coordinator, clients_used) = (process.processor_seconds(), processor_seconds("self") - used);
+    println!("  processor time: {coordinator:.1} s of the coordinator, {clients_used:.1} s of its clients");
     crowd.say_refused();
     say_memory(&process, idle, clients);
 }
