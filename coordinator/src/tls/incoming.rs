@@ -20,7 +20,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use super::{
     ServerCertificate, TlsConnection, TlsSettings,
     explain::explain,
-    handshakes::{Cut, Handshakes},
+    handshakes::{Cut, Handshakes, Turn},
     settings::Protection,
 };
 use crate::identity::Now;
@@ -85,7 +85,8 @@ async fn accept_all(listener: TcpListener, settings: TlsSettings, ready: Ready) 
                             now: Arc::clone(&settings.now),
                             limit: settings.handshake_timeout,
                         };
-                        tasks.spawn(acceptor.hand_over(Arc::clone(&line), ready.clone(), stream, address));
+                        let number = line.lock().arrive();
+                        tasks.spawn(acceptor.hand_over(Arc::clone(&line), ready.clone(), number, stream, address));
                     }
                 }
             }
@@ -121,13 +122,16 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn hand_over(self, line: Arc<Line>, ready: Ready, stream: TcpStream, address: SocketAddr) {
+    async fn hand_over(self, line: Arc<Line>, ready: Ready, number: u64, stream: TcpStream, address: SocketAddr) {
+        // A hello is on its way for as long as the network takes. With a place before it is there, a connection would be the
+        // silent one that is cut off for the next: of thousands that come at one moment, most of them.
+        let is_silent = timeout(line.grace.min(self.limit), stream.readable()).await.is_err();
         let patience = self.limit.saturating_mul(PATIENCE);
-        let Ok(mut place) = timeout(patience, line.place(address.ip())).await else {
+        let place = timeout(patience, line.place(number, address.ip(), is_silent)).await;
+        let Ok(Some(mut place)) = place else {
             tracing::debug!(%address, "no-turn-for-a-handshake");
             return;
         };
-        let number = place.number;
         // Boxed: those that wait for a place have no need of what a handshake needs.
         let handshake = Box::pin(self.shake_hands(&line, number, stream, address));
         let done = tokio::select! {
@@ -187,11 +191,14 @@ impl Line {
         Self { handshakes: Mutex::new(handshakes), freed: Notify::new(), grace }
     }
 
-    /// Waits for a place: until one is free, or the oldest one has had its time.
-    async fn place(self: &Arc<Self>, address: IpAddr) -> Place {
+    /// Waits for a place: until one is free, or the oldest one has had its time. `None` for one that is pushed out itself.
+    async fn place(self: &Arc<Self>, number: u64, address: IpAddr, is_silent: bool) -> Option<Place> {
         loop {
-            if let Some((number, cut)) = self.lock().begin(address, Instant::now()) {
-                return Place { line: Arc::clone(self), number, cut };
+            let turn = self.lock().begin(number, address, is_silent, Instant::now());
+            match turn {
+                Turn::Begins(cut) => return Some(Place { line: Arc::clone(self), number, cut }),
+                Turn::PushedOut => return None,
+                Turn::Waits => {}
             }
             // A place that is of no use to whoever hears of it is found by others when they look again.
             let _ = timeout(self.grace, self.freed.notified()).await;

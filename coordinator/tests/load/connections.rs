@@ -27,9 +27,9 @@ use crate::{
 /// How long all may take to connect, on any machine.
 const LONG: Duration = Duration::from_mins(10);
 
-/// Bytes that a connected client may cost: 28 KiB of buffers of HTTP/2, 8 KiB of TLS, and as much again for the tasks,
-/// timers, channels and names of a connection and its session, with what an allocator adds to each.
-const CLIENT_BYTES: u64 = 72 * 1024;
+/// Bytes that a connected client may cost: 28 KiB of buffers of HTTP/2, of which half is never touched, 8 KiB of TLS, and
+/// as much again for the tasks, timers, channels and names of a connection and its session, with what an allocator adds.
+const CLIENT_BYTES: u64 = 50 * 1024;
 /// Bytes that the process may grow by whatever the number of clients: heaps of threads, the database's cache.
 const PROCESS_BYTES: u64 = 64 << 20;
 
