@@ -12,12 +12,12 @@
 //! was staged counts as not happened; the next command reads the state back from the store, as after a crash.
 
 mod announce;
+mod central;
 mod clock;
 mod command;
 mod error;
 mod handle;
 mod kind;
-mod limit;
 mod live;
 mod plan;
 mod recover;

@@ -1,18 +1,20 @@
 //! The server's half of a simulated run: plans, the server step, evaluations and records.
 
+mod central;
+
 use std::sync::Arc;
 
 use fedlora_adapter::{
-    Adapter, AdapterSpec, AdapterUpdate, ClientId, Digest, Directive, LocalHyperparameters, RoundId, RoundPlan, Seed,
+    Adapter, AdapterSpec, AdapterUpdate, ClientId, Digest, Directive, LocalHyperparameters, RoundId, RoundPlan,
 };
 use fedlora_aggregation::{AggregationError, Strategy, WeightedUpdate, Weighting};
 use fedlora_client::Submission;
 use fedlora_coordinator::{
-    StepPrivacy, Tally,
+    Tally,
     config::{CentralPlan, CentralRelease},
-    is_released, server_step, step_weight,
+    server_step, step_weight,
 };
-use fedlora_privacy::{Origin, PrivacyError, SampledGaussian};
+use fedlora_privacy::{PrivacyError, SampledGaussian};
 
 use crate::{
     clock::Stopwatch,
@@ -133,7 +135,7 @@ impl Server {
     pub fn new(mut parts: ServerParts) -> Self {
         let global = Arc::new(parts.global.clone());
         parts.observer.begin(parts.num_rounds, parts.rounds.len() as u64);
-        if let Some(warning) = drowned(&parts) {
+        if let Some(warning) = central::drowned(&parts) {
             parts.observer.warn(&warning);
         }
         Self {
@@ -184,12 +186,6 @@ impl Server {
     #[must_use]
     pub fn privacy(&self) -> Option<SummaryPrivacy> {
         self.accounts.summary(self.delta()?).ok().flatten()
-    }
-
-    /// The `delta` of a private run's guarantee.
-    fn delta(&self) -> Option<f64> {
-        let central = self.parts.central.as_ref().map(|plan| plan.terms().target_delta);
-        self.parts.local.privacy.map(|terms| terms.delta()).or(central)
     }
 
     /// What clients keep.
@@ -269,14 +265,6 @@ impl Server {
         self.open.central = step.release;
     }
 
-    /// What makes a server step private; nothing where it adds no noise, or clients send nothing.
-    fn central(&self, round: RoundId) -> Option<StepPrivacy> {
-        let plan = self.parts.central.clone().filter(|_| is_released(self.directive(round)))?;
-        let before = self.parts.rounds.last().and_then(|metrics| metrics.privacy.as_ref()?.central);
-        let clip_bound = before.map(|release| release.next_clip_bound);
-        Some(StepPrivacy { plan, clip_bound, origin: Origin::Simulated, seed: Seed(self.parts.seed) })
-    }
-
     /// Evaluates, records and checkpoints the round that was aggregated.
     ///
     /// # Errors
@@ -354,13 +342,6 @@ impl Server {
             _ => Ok(Evaluations::default()),
         }
     }
-}
-
-/// What to say of a server whose noise leaves nothing to learn from.
-fn drowned(parts: &ServerParts) -> Option<String> {
-    let directive = parts.strategy.directive(RoundId(1));
-    let values = payload_bytes(parts.global.spec(), directive) / 4;
-    parts.central.as_ref().filter(|_| is_released(directive))?.drowned(values as usize)
 }
 
 fn client_metrics(submission: &Submission) -> ClientMetrics {

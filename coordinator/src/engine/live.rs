@@ -1,19 +1,18 @@
 //! The run that is live: its state, its global adapter, and the records that every change of it leaves.
 
+mod central;
 mod log;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use fedlora_adapter::{Adapter, AdapterError, ClientId, Digest, LocalHyperparameters, RoundId, RoundPlan, Seed};
+use fedlora_adapter::{Adapter, AdapterError, ClientId, Digest, LocalHyperparameters, RoundId, RoundPlan};
 use fedlora_aggregation::Strategy;
-use fedlora_privacy::Origin;
 
 use super::{EngineError, EventKind, plan};
 use crate::{
     Blobs, CurrentRound, CurrentRun, FailureReason, Phase, Round, RoundEvent, Run, RunEffect, RunEvent, RunId,
     RunStatus, StoreError, Timestamp,
-    central::{Account, Epsilon, StepPrivacy, is_released},
-    config::{CentralPlan, CentralRelease, RunConfig},
+    config::{CentralPlan, RunConfig},
     step::StepResult,
     store::{CheckpointRecord, Records, RoundOutcome, RoundRecord, RunRecord, Snapshot},
 };
@@ -156,25 +155,6 @@ impl Live {
             self.snapshot(records)?;
         }
         Ok(told)
-    }
-
-    /// What the server step needs to be private; none for a plain run, and for a method that sends nothing.
-    pub(crate) fn step_privacy(&self, origin: Origin) -> Option<StepPrivacy> {
-        let round = self.round_number();
-        let plan = self.central.clone().filter(|_| is_released(self.strategy.directive(round)))?;
-        let clip_bound = self.record.account.as_ref().and_then(|account| account.clip_bound);
-        Some(StepPrivacy { plan, clip_bound, origin, seed: Seed(self.config.seed) })
-    }
-
-    /// Books what the server step released, to be committed with its adapter.
-    fn charge(&mut self, release: Option<(CentralRelease, Origin)>) -> Result<(), StoreError> {
-        let (Some((release, origin)), Some(plan)) = (release, &self.central) else { return Ok(()) };
-        let delta = plan.terms().target_delta;
-        let account = self.record.account.get_or_insert_with(|| Account::open(delta, origin));
-        account.charge(release).map_err(|error| StoreError::Contradiction(format!("central privacy: {error}")))?;
-        let Epsilon { pld, rdp } = account.epsilon;
-        tracing::info!(run = self.id.0, epsilon_pld = pld, epsilon_rdp = rdp, delta, "privacy spent on each client");
-        Ok(())
     }
 
     /// Installs the result of the server step: aggregated, checkpointed, published and the next round opened, in one

@@ -4,13 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use fedlora_adapter::{Adapter, ClientId, Digest, NoiseLevel, PeftOptions, RoundId};
-use fedlora_privacy::{ClipBound, Origin};
-use fedlora_proto::operator::{
-    Checkpoint, Event, RoundClient, RoundDetail, RoundMetrics, RoundSummary, RunPrivacy, RunSummary,
-};
+use fedlora_adapter::{Adapter, ClientId, Digest, PeftOptions, RoundId};
+use fedlora_proto::operator::{Checkpoint, Event, RoundClient, RoundDetail, RoundMetrics, RoundSummary, RunSummary};
 
-use super::{Engine, EngineError, live::Live, plan};
+use super::{Engine, EngineError, central, live::Live, plan};
 use crate::{
     Phase, RunId, RunStatus, Standing, Tally, UpdateMeta,
     config::CentralRelease,
@@ -177,7 +174,7 @@ impl Engine {
             created_ms: record.created.0,
             finished_ms: record.finished.map_or(0, |time| time.0),
             reason: record.reason.clone(),
-            privacy: run_privacy(record),
+            privacy: central::run_privacy(record),
         }
     }
 
@@ -270,39 +267,6 @@ fn accepted(row: RoundClient, update: &UpdateMeta) -> RoundClient {
         digest: update.blob.to_hex(),
         ..row
     }
-}
-
-/// What a run protects, from its configuration and its account.
-fn run_privacy(record: &RunRecord) -> Option<RunPrivacy> {
-    // A configuration that was written by this coordinator can be read; one that cannot is told of elsewhere.
-    let config = plan::from_toml(&record.config).ok()?;
-    if let Some(terms) = config.privacy {
-        let (noise_multiplier, target_epsilon) = match terms.noise() {
-            NoiseLevel::Multiplier(multiplier) => (multiplier, 0.0),
-            NoiseLevel::Target { epsilon, .. } => (0.0, epsilon),
-        };
-        return Some(RunPrivacy {
-            unit: "example".to_owned(),
-            delta: terms.delta(),
-            noise_multiplier,
-            target_epsilon,
-            clipping_norm: terms.max_grad_norm(),
-            ..RunPrivacy::default()
-        });
-    }
-    let (terms, plan) = (config.central_privacy?, plan::central(&config).ok()??);
-    let account = record.account.as_ref();
-    let bound = account.and_then(|account| account.clip_bound);
-    Some(RunPrivacy {
-        unit: "client".to_owned(),
-        delta: terms.target_delta,
-        epsilon_pld: Some(account.map_or(0.0, |account| account.epsilon.pld)),
-        epsilon_rdp: Some(account.map_or(0.0, |account| account.epsilon.rdp)),
-        target_epsilon: terms.target_epsilon.unwrap_or(0.0),
-        noise_multiplier: plan.event().noise_multiplier(),
-        clipping_norm: bound.map_or(terms.clipping_norm, ClipBound::value),
-        is_simulated: account.is_some_and(|account| account.origin == Origin::Simulated),
-    })
 }
 
 fn status_word(status: RunStatus) -> &'static str {

@@ -1,6 +1,8 @@
-//! The coordinator's limit on what all its runs release.
+//! Differential privacy in the engine: what operators are told of it, and the limit on what all runs release.
 
-use fedlora_privacy::{PrivacyError, SampledGaussian};
+use fedlora_adapter::NoiseLevel;
+use fedlora_privacy::{ClipBound, Origin, PrivacyError, SampledGaussian};
+use fedlora_proto::operator::RunPrivacy;
 
 use super::{Engine, EngineError, plan};
 use crate::{
@@ -43,4 +45,37 @@ impl Engine {
 
 fn impossible(error: PrivacyError) -> EngineError {
     ConfigError::invalid("central-privacy", error.to_string()).into()
+}
+
+/// What a run protects, from its configuration and its account.
+pub(super) fn run_privacy(record: &RunRecord) -> Option<RunPrivacy> {
+    // A configuration that was written by this coordinator can be read; one that cannot is told of elsewhere.
+    let config = plan::from_toml(&record.config).ok()?;
+    if let Some(terms) = config.privacy {
+        let (noise_multiplier, target_epsilon) = match terms.noise() {
+            NoiseLevel::Multiplier(multiplier) => (multiplier, 0.0),
+            NoiseLevel::Target { epsilon, .. } => (0.0, epsilon),
+        };
+        return Some(RunPrivacy {
+            unit: "example".to_owned(),
+            delta: terms.delta(),
+            noise_multiplier,
+            target_epsilon,
+            clipping_norm: terms.max_grad_norm(),
+            ..RunPrivacy::default()
+        });
+    }
+    let (terms, plan) = (config.central_privacy?, plan::central(&config).ok()??);
+    let account = record.account.as_ref();
+    let bound = account.and_then(|account| account.clip_bound);
+    Some(RunPrivacy {
+        unit: "client".to_owned(),
+        delta: terms.target_delta,
+        epsilon_pld: Some(account.map_or(0.0, |account| account.epsilon.pld)),
+        epsilon_rdp: Some(account.map_or(0.0, |account| account.epsilon.rdp)),
+        target_epsilon: terms.target_epsilon.unwrap_or(0.0),
+        noise_multiplier: plan.event().noise_multiplier(),
+        clipping_norm: bound.map_or(terms.clipping_norm, ClipBound::value),
+        is_simulated: account.is_some_and(|account| account.origin == Origin::Simulated),
+    })
 }
