@@ -2,6 +2,8 @@
 
 mod audit;
 mod calibration;
+#[cfg(feature = "opendp")]
+mod opendp;
 mod pld;
 mod properties;
 mod rdp;
