@@ -9,6 +9,8 @@ mod private;
 mod private_step;
 mod schedule;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::{
     any::Any,

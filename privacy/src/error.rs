@@ -1,5 +1,7 @@
 //! What can be wrong with a privacy parameter. All of it stops training: privacy fails closed.
 
+use crate::NoiseMode;
+
 /// Why something private cannot be done or computed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,6 +28,21 @@ pub enum PrivacyError {
         index: usize,
         /// NaN or an infinity.
         found: f32,
+    },
+    /// Noise of a kind that this build cannot make.
+    #[error("noise of mode {mode:?} is not in this build, it takes the cargo feature opendp")]
+    NoiseNotBuilt {
+        /// The kind.
+        mode: NoiseMode,
+    },
+    /// OpenDP draws from the operating system whatever it is told, so that what it makes is not what a seed promises.
+    #[error("noise by OpenDP has no seed: it cannot be simulated")]
+    NoSeed,
+    /// OpenDP refused, or its proof asks for more noise than was accounted.
+    #[error("OpenDP: {message}")]
+    OpenDp {
+        /// What it said.
+        message: String,
     },
     /// As many bounds as layers are needed.
     #[error("{found} layers for {expected} clip bounds; give every layer its bound")]

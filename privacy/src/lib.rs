@@ -12,6 +12,7 @@
 //!
 //! The crate knows slices of numbers and counts of steps, not adapters or models, so that it can be read and tested alone.
 
+pub mod audit;
 pub mod calibrate;
 mod clip;
 mod error;

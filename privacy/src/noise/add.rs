@@ -5,7 +5,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
-use super::{GaussianNoise, NoiseMode, NoiseReport, NoiseRng, discrete::DiscreteGaussian};
+use super::{GaussianNoise, NoiseMode, NoiseReport, NoiseRng, discrete::DiscreteGaussian, opendp};
 use crate::PrivacyError;
 
 /// Values that share a random stream.
@@ -36,12 +36,16 @@ pub(super) fn add(
             let deviation = report.standard_deviation;
             each_block(sums, rng.key()?, |block, stream| add_normal(block, deviation, stream));
         }
-        NoiseMode::Grid => {
+        NoiseMode::Grid | NoiseMode::OpenDp => {
             let grid = Grid::new(noise, values)?;
             report.standard_deviation = grid.step * grid.scale as f64;
             report.grid_exponent = Some(grid.exponent);
             report.grid_sensitivity = grid.sensitivity;
-            each_block(sums, rng.key()?, |block, stream| grid.add(block, stream));
+            if noise.mode == NoiseMode::OpenDp {
+                opendp::add(&grid, noise.noise_multiplier, sums, rng)?;
+            } else {
+                each_block(sums, rng.key()?, |block, stream| grid.add(block, stream));
+            }
         }
     }
     Ok(report)
@@ -74,14 +78,17 @@ fn add_normal(block: &mut [f32], deviation: f64, stream: &mut ChaCha20Rng) {
 }
 
 /// The multiples of `2^exponent`, and the noise on them.
-struct Grid {
+pub(super) struct Grid {
     exponent: i32,
     /// `2^exponent`.
     step: f64,
     /// `√d` steps.
     sensitivity: f64,
+    /// All by which neighbouring sums may differ, rounding included, in steps.
+    #[cfg_attr(not(feature = "opendp"), expect(dead_code, reason = "OpenDP works out by itself what noise is worth"))]
+    pub(super) distance: f64,
     /// Standard deviation of the noise in steps.
-    scale: u64,
+    pub(super) scale: u64,
     noise: DiscreteGaussian,
 }
 
@@ -94,22 +101,31 @@ impl Grid {
         let whole = noise.bound.value() + noise.extra_sensitivity + sensitivity;
         // Rounding must not make the noise smaller than it is accounted for; a whole step more outweighs what a sum over the
         // grid differs from an integral.
-        let steps = noise.noise_multiplier * (whole / step) * (1.0 + 16.0 * f64::EPSILON);
+        let distance = whole / step;
+        let steps = noise.noise_multiplier * distance * (1.0 + 16.0 * f64::EPSILON);
         let scale = (steps.floor() + 2.0) as u64;
         let noise = DiscreteGaussian::new(scale).ok_or(PrivacyError::Parameter {
             name: "noise-multiplier",
             expected: "a number that times the square root of the number of values is below 2^30",
             found: noise.noise_multiplier,
         })?;
-        Ok(Self { exponent, step, sensitivity, scale, noise })
+        Ok(Self { exponent, step, sensitivity, distance, scale, noise })
+    }
+
+    fn add(&self, block: &mut [f32], stream: &mut ChaCha20Rng) {
+        for x in block {
+            *x = self.value(self.steps(*x) + self.noise.sample(stream) as f64);
+        }
+    }
+
+    /// A value in whole steps.
+    pub(super) fn steps(&self, value: f32) -> f64 {
+        (f64::from(value) / self.step).round_ties_even().clamp(-LARGEST, LARGEST)
     }
 
     /// Rounding the result to f32 comes after the noise, and leads from multiples of the grid to multiples of it.
-    fn add(&self, block: &mut [f32], stream: &mut ChaCha20Rng) {
-        for x in block {
-            let rounded = (f64::from(*x) / self.step).round_ties_even().clamp(-LARGEST, LARGEST);
-            *x = ((rounded + self.noise.sample(stream) as f64) * self.step) as f32;
-        }
+    pub(super) fn value(&self, steps: f64) -> f32 {
+        (steps * self.step) as f32
     }
 }
 

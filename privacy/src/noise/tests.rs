@@ -1,6 +1,8 @@
 //! Statistical tests have fixed seeds, so that they cannot fail by chance; bounds are stated in standard errors.
 
 mod distribution;
+#[cfg(feature = "opendp")]
+mod opendp;
 
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -191,6 +193,20 @@ fn noise_that_protects_nobody_or_does_not_fit_is_refused() {
     // 2³¹ steps of the grid are too many for the sampler: σ√d is 2³¹.
     let error = new(2.0_f64.powi(31), 1.0).expect("valid").add(&mut [&mut [0.0]], &mut simulated(11));
     assert!(error.expect_err("too large").to_string().contains("below 2^30"));
+}
+
+#[test]
+fn modes_are_named_in_ledgers() {
+    let named = [NoiseMode::Grid, NoiseMode::Fast, NoiseMode::OpenDp].map(|mode| serde_json::to_string(&mode).unwrap());
+    assert_eq!(named, ["\"grid\"", "\"fast\"", "\"opendp\""]);
+}
+
+#[test]
+#[cfg(not(feature = "opendp"))]
+fn a_build_without_opendp_says_so_before_anything_is_charged() {
+    let error =
+        GaussianNoise::new(NoiseMode::OpenDp, 1.0, ClipBound::new(1.0).expect("a bound")).expect_err("not built");
+    assert!(matches!(error, PrivacyError::NoiseNotBuilt { mode: NoiseMode::OpenDp }), "{error}");
 }
 
 #[test]

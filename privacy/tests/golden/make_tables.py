@@ -5,7 +5,8 @@
 
 `rdp_divergence` and `gaussian` come from their definitions in mpmath at 50 digits, so they are the truth. `rdp_epsilon` and
 the RDP rows of `calibration` come from Opacus, at its own orders. Everything by privacy loss distributions comes from
-dp_accounting at its default interval, 1e-4.
+dp_accounting at its default interval, 1e-4. `audit_p_value` and `audit_bound` follow arXiv 2305.08846, theorem 5.2, with the
+binomial distribution and the root finder of SciPy.
 """
 
 import csv
@@ -17,6 +18,9 @@ import warnings
 
 import dp_accounting
 import mpmath
+import numpy
+import scipy.optimize
+import scipy.stats
 from dp_accounting import pld
 
 HERE = pathlib.Path(__file__).parent
@@ -215,6 +219,47 @@ def pld_calibration():
     write("pld_calibration", CALIBRATION, rows)
 
 
+def audit_p(canaries, guesses, correct, epsilon, delta):
+    """P[W >= v] + 2 m delta max_i P[v > W >= v - i] / i for W ~ Binomial(r, e^epsilon / (1 + e^epsilon))."""
+    heads = scipy.stats.binom(guesses, 1 / (1 + numpy.exp(-epsilon)))
+    i = numpy.arange(1, correct + 1)
+    between = heads.cdf(correct - 1) - numpy.where(i < correct, heads.cdf(correct - 1 - i), 0)
+    steepest = (between / i).max(initial=0)
+    return min(1.0, heads.sf(correct - 1) + 2 * canaries * delta * steepest)
+
+
+AUDITS = [
+    (1000, 100, 75),
+    (1000, 200, 141),
+    (1000, 200, 160),
+    (1000, 200, 199),
+    (1000, 1000, 600),
+    (1000, 1000, 990),
+    (1000, 10, 10),
+    (1000, 40, 22),
+    (50, 50, 40),
+    (5000, 3000, 2400),
+    (100000, 1500, 1450),
+]
+
+
+def audit_p_value():
+    rows = (
+        (*audit, e, d, repr(float(audit_p(*audit, e, d))))
+        for audit, e, d in itertools.product(AUDITS, [0, 0.3, 1, 2, 4], [0, 1e-6, 1e-4])
+    )
+    write("audit_p_value", ("canaries", "guesses", "correct", "epsilon", "delta", "p_value"), rows)
+
+
+def audit_bound():
+    rows = []
+    for audit, d, confidence in itertools.product(AUDITS, [0, 1e-6, 1e-5, 1e-4], [0.95, 0.99]):
+        excess = lambda e: audit_p(*audit, e, d) - (1 - confidence)
+        bound = 0.0 if excess(0) >= 0 else scipy.optimize.brentq(excess, 0, 30, xtol=1e-12)
+        rows.append((*audit, d, confidence, repr(float(bound))))
+    write("audit_bound", ("canaries", "guesses", "correct", "delta", "confidence", "epsilon"), rows)
+
+
 TABLES = [
     rdp_divergence,
     rdp_epsilon,
@@ -224,6 +269,8 @@ TABLES = [
     pld_epsilon,
     pld_heterogeneous,
     pld_calibration,
+    audit_p_value,
+    audit_bound,
 ]
 
 if __name__ == "__main__":
