@@ -40,7 +40,7 @@ pub enum NoiseMode {
     /// Floating-point normal numbers. Ten times as fast, but without protection against reading the last bits.
     Fast,
     /// As [`Grid`](Self::Grid), with integers of the OpenDP library, and its own proof that they are enough. For the one
-    /// vector of a round rather than for every step: some ten times as slow. In builds with the cargo feature `opendp`.
+    /// vector of a round rather than for every step: some twenty times as slow. In builds with the cargo feature `opendp`.
     #[serde(rename = "opendp")]
     OpenDp,
 }

@@ -111,23 +111,23 @@ impl World {
         let job = Job { client: ClientId(0), plan: Arc::new(plan), start: start.clone() };
         trainer.train(&[job]).remove(0).unwrap().adapter
     }
+}
 
-    /// Adds what a round moved each canary's row of B along `a`. The share of all rows in a canary's direction is left
-    /// out, since it is the same for every canary and moves no rank.
-    pub(super) fn add_rows_of_b(&self, scores: &mut [f64], before: &Adapter, after: &Adapter) {
-        let moved = moved(before, after, Side::B);
-        for (score, row) in scores.iter_mut().zip(moved.chunks(RANK)) {
-            *score += row.iter().sum::<f64>();
-        }
+/// Adds what a round moved each canary's row of B along `a`. The share of all rows in a canary's direction is left out,
+/// since it is the same for every canary and moves no rank.
+pub(super) fn add_rows_of_b(scores: &mut [f64], before: &Adapter, after: &Adapter) {
+    let moved = moved(before, after, Side::B);
+    for (score, row) in scores.iter_mut().zip(moved.chunks(RANK)) {
+        *score += row.iter().sum::<f64>();
     }
+}
 
-    /// Adds what a round moved the column of A that belongs to each canary's amplifiers, along `a`: a row of B that
-    /// points along `a` pulls the column after it.
-    pub(super) fn add_columns_of_a(&self, scores: &mut [f64], before: &Adapter, after: &Adapter) {
-        let moved = moved(before, after, Side::A);
-        for row in moved.chunks(moved.len() / RANK) {
-            scores.iter_mut().zip(&row[1..]).for_each(|(score, value)| *score += value);
-        }
+/// Adds what a round moved the column of A that belongs to each canary's amplifiers, along `a`: a row of B that points
+/// along `a` pulls the column after it.
+pub(super) fn add_columns_of_a(scores: &mut [f64], before: &Adapter, after: &Adapter) {
+    let moved = moved(before, after, Side::A);
+    for row in moved.chunks(moved.len() / RANK) {
+        scores.iter_mut().zip(&row[1..]).for_each(|(score, value)| *score += value);
     }
 }
 
