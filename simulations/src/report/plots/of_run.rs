@@ -30,7 +30,19 @@ fn epsilon(rounds: &[RoundMetrics]) -> Option<Plot> {
     let spent: Vec<_> = spent.collect();
     let delta = spent.last()?.1.delta;
     let epsilons: Vec<_> = spent.iter().map(|(round, privacy)| (*round, privacy.epsilon)).collect();
-    Some(epsilon_by_round(&epsilons, delta))
+    let plot = epsilon_by_round(&epsilons, delta);
+    let is_central = spent.iter().any(|(_, privacy)| privacy.central.is_some());
+    Some(if is_central { of_whole_clients(plot, delta) } else { plot })
+}
+
+/// The same, where the server adds the noise.
+fn of_whole_clients(mut plot: Plot, delta: f64) -> Plot {
+    plot.caption = format!(
+        "Privacy spent by the published adapters: every client is protected with this epsilon at delta {delta:e}, from all \
+         but the server. Two accountants, both upper bounds. Evaluations are not covered."
+    );
+    plot.chart.y = Axis::new("epsilon (of each client)");
+    plot
 }
 
 /// `epsilon` at `delta` after each of some rounds.
