@@ -9,7 +9,8 @@ use std::{error::Error, fs, path::Path, sync::Arc};
 
 use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, names, read_peft};
 use fedlora_learner::{
-    Batch, GroupedAdapter, HEAD_WEIGHT, Inputs, Model, Pooling, TextTokenizer, device, load_pretrained, target_modules,
+    Batch, GroupedAdapter, HEAD_WEIGHT, Inputs, Model, Pooling, Targets, TextTokenizer, device, load_pretrained,
+    target_modules,
 };
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -72,7 +73,7 @@ fn logits(
 ) -> Result<Vec<f32>, Box<dyn Error>> {
     let tokens = tokenizer.encode(text)?;
     let lengths = vec![tokens.ids.len()];
-    let batch = Batch { inputs: Inputs::Tokens { tokens, lengths }, labels: vec![0] };
+    let batch = Batch { inputs: Inputs::Tokens { tokens, lengths }, targets: Targets::Labels(vec![0]) };
     let grouped = GroupedAdapter::new(&[adapter], Factors::Neither, false, &model.device())?;
     Ok(model.forward(&batch, &grouped, None).try_into_data()?.try_into_vec()?)
 }

@@ -117,15 +117,16 @@ fn cut<'a>(rows: &'a [u32], length: impl Fn(u32) -> usize + 'a) -> impl Iterator
 }
 
 fn count(model: &dyn Model, adapter: &GroupedAdapter, batch: &Batch) -> Result<Counts, LearnerError> {
-    let adapter = adapter.clone().with_examples(vec![batch.labels.len()]);
+    let adapter = adapter.clone().with_examples(vec![batch.targets.examples()]);
     let logits = model.forward(batch, &adapter, None);
     let labels = logits.dims()[1];
-    check_labels(&batch.labels, labels)?;
-    let losses = cross_entropy(logits.clone(), &batch.labels);
+    let targets = batch.targets.ids();
+    check_labels(targets, labels)?;
+    let losses = cross_entropy(logits.clone(), targets);
     let losses: Vec<f32> = read(losses)?;
     let logits: Vec<f32> = read(logits)?;
     let mut counts = Counts::default();
-    for ((row, &label), loss) in logits.chunks_exact(labels).zip(&batch.labels).zip(losses) {
+    for ((row, &label), loss) in logits.chunks_exact(labels).zip(targets).zip(losses) {
         counts.add(label, largest(row), f64::from(loss));
     }
     Ok(counts)

@@ -23,7 +23,7 @@ mod train;
 mod trainer;
 mod watch;
 
-pub use batch::{Batch, Inputs, Tokens};
+pub use batch::{Batch, Inputs, NextTokens, Targets, Tokens};
 pub use burn::tensor::Device;
 pub use data::{DataConfig, DataError, Dataset, LoadedText};
 pub use device::{DEVICES, device};

@@ -11,8 +11,8 @@ use std::{collections::BTreeMap, env, path::PathBuf, sync::Arc};
 use burn::tensor::Tensor as BurnTensor;
 use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, Side, Tensor};
 use fedlora_learner::{
-    Batch, GroupedAdapter, Inputs, Model, ParameterKey, Pooling, TextTokenizer, Tokens, device, load_pretrained,
-    target_modules,
+    Batch, GroupedAdapter, Inputs, Model, ParameterKey, Pooling, Targets, TextTokenizer, Tokens, device,
+    load_pretrained, target_modules,
 };
 use serde::Deserialize;
 
@@ -66,7 +66,7 @@ fn batch(examples: &[Tokens], labels: Vec<u32>) -> Batch {
         tokens.segments.extend(&example.segments);
     }
     let lengths = examples.iter().map(|example| example.ids.len()).collect();
-    Batch { inputs: Inputs::Tokens { tokens, lengths }, labels }
+    Batch { inputs: Inputs::Tokens { tokens, lengths }, targets: Targets::Labels(labels) }
 }
 
 fn values<const D: usize>(tensor: BurnTensor<D>) -> Vec<f64> {

@@ -11,7 +11,7 @@ use fedlora_adapter::{
     LocalHyperparameters, LocalWork, Optimizer, RoundId, RoundPlan, Schedule, Seed, Tensor, names,
 };
 use fedlora_learner::{
-    Batch, Dataset, GroupedAdapter, Inputs, Job, LearnerError, LocalTrainer, Model, ParameterKey, Pooling,
+    Batch, Dataset, GroupedAdapter, Inputs, Job, LearnerError, LocalTrainer, Model, ParameterKey, Pooling, Targets,
     TextTokenizer, Tokens, Trainer, device, load_pretrained, random_pretrained, target_modules,
 };
 use serde::Deserialize;
@@ -58,7 +58,7 @@ fn batch(examples: &[Tokens], labels: &[u32]) -> Batch {
         tokens.segments.extend(&example.segments);
     }
     let lengths = examples.iter().map(|example| example.ids.len()).collect();
-    Batch { inputs: Inputs::Tokens { tokens, lengths }, labels: labels.to_vec() }
+    Batch { inputs: Inputs::Tokens { tokens, lengths }, targets: Targets::Labels(labels.to_vec()) }
 }
 
 fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Vec<f32> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::DataError;
-use crate::batch::{Batch, Inputs, Tokens};
+use crate::batch::{Batch, Inputs, Targets, Tokens};
 
 /// Which natural client every example belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,7 +176,7 @@ impl Dataset {
                 Inputs::Images { pixels: rows.iter().flat_map(image).copied().collect(), count: rows.len() }
             }
         };
-        Batch { inputs, labels: rows.iter().map(|row| self.label(*row)).collect() }
+        Batch { inputs, targets: Targets::Labels(rows.iter().map(|row| self.label(*row)).collect()) }
     }
 }
 
@@ -213,7 +213,7 @@ mod tests {
         let batch = dataset.batch(&[2, 0]);
         let Inputs::Tokens { tokens, lengths } = batch.inputs else { panic!("expected tokens") };
         assert_eq!(tokens, Tokens { ids: vec![5, 6, 1, 2, 3], segments: vec![0, 1, 0, 0, 0] });
-        assert_eq!((lengths, batch.labels), (vec![2, 3], vec![0, 0]));
+        assert_eq!((lengths, batch.targets), (vec![2, 3], Targets::Labels(vec![0, 0])));
         assert_eq!([0, 1, 2].map(|row| dataset.length(row)), [3, 1, 2]);
     }
 

@@ -64,15 +64,17 @@ impl Cohort<'_> {
         let owners: Vec<usize> = drawn.iter().map(|drawn| drawn.owner).collect();
         let adapters = self.adapters.per_example(&owners);
         let logits = self.shared.model.forward(&batch, &adapters, Some(&mut self.masks_of_examples(drawn)));
-        check_labels(&batch.labels, logits.dims()[1])?;
-        let loss = loss::cross_entropy(logits, &batch.labels);
+        check_labels(batch.targets.ids(), logits.dims()[1])?;
+        let predictions = batch.targets.predictions(&vec![1; drawn.len()]);
+        let loss = loss::weighted(loss::cross_entropy(logits, batch.targets.ids()), &predictions);
         let gradients = flat::gradients(&adapters, &mut loss.clone().sum().backward());
         let (mut gradients, loss) = (read(gradients)?, read(loss.inner())?);
         let width = gradients.len() / drawn.len().max(1);
-        for ((drawn, gradient), loss) in drawn.iter().zip(gradients.chunks_mut(width.max(1))).zip(loss) {
+        let mut loss = loss.into_iter();
+        for ((drawn, gradient), count) in drawn.iter().zip(gradients.chunks_mut(width.max(1))).zip(predictions) {
             let private = self.members[drawn.owner].private.as_mut().ok_or(LearnerError::NoPrivacy)?;
             private.add_clipped(gradient, &mut sums[drawn.owner])?;
-            losses[drawn.owner] += f64::from(loss);
+            losses[drawn.owner] += loss.by_ref().take(count).map(f64::from).sum::<f64>();
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! One optimiser step of a cohort: forward, backward, proximal term, clipping, update.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use fedlora_adapter::Seed;
 
 use super::{cohort::Cohort, flat, loss, schedule};
@@ -27,12 +27,12 @@ impl Cohort<'_> {
 
     /// The gradient of each member's mean loss, clipped.
     fn plain_gradient(&mut self) -> Result<Tensor<2>, LearnerError> {
-        let (losses, gradient, examples) = self.gradient()?;
-        let norms = self.record(losses, &gradient, &examples)?;
+        let (losses, gradient, predictions) = self.gradient()?;
+        let norms = self.record(losses, &gradient, &predictions)?;
         Ok(self.clip(gradient, &norms))
     }
 
-    /// Losses of all examples, the gradient `[G, N]` of each member's mean loss, and the members' batch sizes.
+    /// Losses of all predictions, the gradient `[G, N]` of each member's mean loss, and the members' numbers of predictions.
     fn gradient(&mut self) -> Result<(Tensor<1>, Tensor<2>, Vec<usize>), LearnerError> {
         let (mut rows, mut examples) = (Vec::new(), Vec::with_capacity(self.members.len()));
         for member in &mut self.members {
@@ -43,12 +43,12 @@ impl Cohort<'_> {
         let batch = self.shared.dataset.batch(&rows);
         self.adapters.set_examples(examples.clone());
         let logits = self.shared.model.forward(&batch, &self.adapters, Some(&mut self.dropout_masks()));
-        check_labels(&batch.labels, logits.dims()[1])?;
-        let losses = loss::cross_entropy(logits, &batch.labels);
-        let weights = TensorData::new(loss::weights(&examples), [rows.len()]);
-        let objective = (losses.clone() * Tensor::from_data(weights, &losses.device())).sum();
+        check_labels(batch.targets.ids(), logits.dims()[1])?;
+        let predictions = batch.targets.predictions(&examples);
+        let losses = loss::cross_entropy(logits, batch.targets.ids());
+        let objective = loss::weighted(losses.clone(), &predictions).sum();
         let gradient = flat::gradients(&self.adapters, &mut objective.backward());
-        Ok((losses.inner(), self.with_proximal_term(gradient), examples))
+        Ok((losses.inner(), self.with_proximal_term(gradient), predictions))
     }
 
     /// This step's masks; none are drawn at rate 0.
@@ -71,13 +71,13 @@ impl Cohort<'_> {
         &mut self,
         losses: Tensor<1>,
         gradient: &Tensor<2>,
-        examples: &[usize],
+        predictions: &[usize],
     ) -> Result<Vec<f64>, LearnerError> {
         let numbers = read(Tensor::cat(vec![losses, flat::squared_norms(gradient)], 0))?;
-        let (losses, squared_norms) = numbers.split_at(examples.iter().sum());
+        let (losses, squared_norms) = numbers.split_at(predictions.iter().sum());
         let norms: Vec<f64> = squared_norms.iter().map(|&squared| f64::from(squared).sqrt()).collect();
         let mut rest = losses;
-        for ((member, &count), norm) in self.members.iter_mut().zip(examples).zip(&norms) {
+        for ((member, &count), norm) in self.members.iter_mut().zip(predictions).zip(&norms) {
             let (own, later) = rest.split_at(count);
             rest = later;
             let loss = own.iter().copied().map(f64::from).sum::<f64>() / count as f64;

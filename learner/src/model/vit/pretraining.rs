@@ -82,9 +82,9 @@ impl Vit {
         let leaf = values.autodiff().require_grad();
         let (model, weight, bias) = Self::load_with_head(config, labels, &mut Slices::tracked(leaf.clone()), device)?;
         let features = model.pooled(batch, Pass::training_weights);
-        check_labels(&batch.labels, labels)?;
+        check_labels(batch.targets.ids(), labels)?;
         let logits = features.matmul(weight.transpose()) + bias.unsqueeze();
-        let mut gradients = cross_entropy(logits, &batch.labels).mean().backward();
+        let mut gradients = cross_entropy(logits, batch.targets.ids()).mean().backward();
         Ok(leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.inner().zeros_like()))
     }
 
