@@ -153,7 +153,7 @@ fn run_notes(record: &RunRecord) -> Vec<&'static str> {
 /// # Errors
 /// A file that cannot be written.
 pub fn write_epsilon(directory: &Path, epsilons: &[(u64, Epsilon)], delta: f64) -> Result<(), ReportError> {
-    plots::write(directory, vec![plots::epsilon_by_round(epsilons, delta)]).map(|_| ())
+    plots::write(directory, vec![plots::epsilon_by_round(epsilons, delta, "example")]).map(|_| ())
 }
 
 /// The other figures of a run, by name.

@@ -138,8 +138,9 @@ impl Server {
         if let Some(warning) = central::drowned(&parts) {
             parts.observer.warn(&warning);
         }
+        let unit = parts.local.privacy.map(|terms| terms.unit()).unwrap_or_default();
         Self {
-            accounts: Accounts::of(parts.rounds.iter().filter_map(|metrics| metrics.privacy.as_ref())),
+            accounts: Accounts::of(parts.rounds.iter().filter_map(|metrics| metrics.privacy.as_ref()), unit),
             parts,
             global,
             open: OpenRound::default(),

@@ -37,6 +37,7 @@ pub(super) struct Columns {
     pub(super) pair: Option<usize>,
     pub(super) label: usize,
     pub(super) group: Option<usize>,
+    pub(super) user: Option<usize>,
 }
 
 impl Columns {
@@ -48,6 +49,7 @@ impl Columns {
             pair: config.pair_column.as_ref().map(find).transpose()?,
             label: required(file, header, config.label_column.as_ref(), "label", LABEL)?,
             group: config.group_column.as_ref().map(find).transpose()?,
+            user: config.user_column.as_ref().map(find).transpose()?,
         })
     }
 
@@ -61,6 +63,7 @@ impl Columns {
             pair: config.pair_column.as_ref().map(find).transpose()?,
             label: or(config.label_column.as_ref(), width.saturating_sub(1))?,
             group: config.group_column.as_ref().map(find).transpose()?,
+            user: config.user_column.as_ref().map(find).transpose()?,
         })
     }
 }

@@ -65,6 +65,9 @@ pub struct DataConfig {
     /// The natural client of a row: a hospital, a user, a site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_column: Option<Column>,
+    /// The person whom a row is about, where privacy protects users: all rows of one value are one user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_column: Option<Column>,
     /// Tokens kept of each text, special tokens included.
     #[serde(default = "default_max_length")]
     pub max_length: usize,
@@ -102,6 +105,7 @@ impl DataConfig {
             pair_column: None,
             label_column: None,
             group_column: None,
+            user_column: None,
             max_length: default_max_length(),
             max_rows: None,
             max_test_rows: None,

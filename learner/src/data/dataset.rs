@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::DataError;
 use crate::batch::{Batch, Inputs, Targets, Tokens};
 
-/// Which natural client every example belongs to.
+/// Which natural client, or which user, every example belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Groups {
     names: Vec<String>,
@@ -57,6 +57,7 @@ pub struct Dataset {
     labels: Vec<u32>,
     label_names: Vec<String>,
     groups: Option<Groups>,
+    users: Option<Groups>,
 }
 
 impl Dataset {
@@ -101,7 +102,7 @@ impl Dataset {
 
     fn new(examples: Examples, labels: Vec<u32>, label_names: Vec<String>) -> Result<Self, DataError> {
         check_named("label", &labels, label_names.len())?;
-        Ok(Self { examples, labels, label_names, groups: None })
+        Ok(Self { examples, labels, label_names, groups: None, users: None })
     }
 
     /// The same examples with their natural clients.
@@ -113,6 +114,17 @@ impl Dataset {
         check_length("groups", self.len(), groups.of_example.len())?;
         check_named("group", &groups.of_example, groups.names.len())?;
         Ok(Self { groups: Some(groups), ..self })
+    }
+
+    /// The same examples with the users whom they are about.
+    ///
+    /// # Errors
+    ///
+    /// Where the counts differ or a user has no name.
+    pub fn with_users(self, users: Groups) -> Result<Self, DataError> {
+        check_length("users", self.len(), users.of_example.len())?;
+        check_named("user", &users.of_example, users.names.len())?;
+        Ok(Self { users: Some(users), ..self })
     }
 
     /// Number of examples.
@@ -149,6 +161,12 @@ impl Dataset {
     #[must_use]
     pub fn groups(&self) -> Option<&Groups> {
         self.groups.as_ref()
+    }
+
+    /// The users whom the examples are about, if the data names them.
+    #[must_use]
+    pub fn users(&self) -> Option<&Groups> {
+        self.users.as_ref()
     }
 
     /// An example's number of tokens, or of values of an image.

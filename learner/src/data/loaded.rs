@@ -148,9 +148,15 @@ impl LoadedText {
             let sequences: Vec<Tokens> = rows.par_iter().map(|row| encode(tokenizer, row)).collect::<Result<_, _>>()?;
             let labels = labels::numbers(rows, &self.label_names)?;
             let dataset = Dataset::tokens(&sequences, labels, self.label_names.clone())?;
-            Ok(match Groups::of(rows.iter().map(|row| row.group.as_deref()), &groups) {
+            let dataset = match Groups::of(rows.iter().map(|row| row.group.as_deref()), &groups) {
                 Some(groups) => dataset.with_groups(groups)?,
                 None => dataset,
+            };
+            let users: BTreeSet<&str> = rows.iter().filter_map(|row| row.user.as_deref()).collect();
+            let users: Vec<String> = users.into_iter().map(str::to_owned).collect();
+            Ok(match Groups::of(rows.iter().map(|row| row.user.as_deref()), &users) {
+                Some(users) if !rows.is_empty() => dataset.with_users(users)?,
+                _ => dataset,
             })
         };
         Ok((dataset(&self.train)?, dataset(&self.test)?))
