@@ -9,10 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedlora_adapter::{Digest, NoiseKind, PrivacyTerms, ProtectedUnit, RoundPlan};
+use fedlora_adapter::{Digest, PrivacyTerms, ProtectedUnit, RoundPlan};
 use fedlora_privacy::{
-    ClipBound, Fingerprint, Ledger, LedgerError, LedgerTerms, Mechanism, NoiseMode, Origin, PldAccountant, PrivacyUnit,
-    Release, Reservation, SampledGaussian, SecureRng,
+    ClipBound, Fingerprint, Ledger, LedgerError, LedgerTerms, Mechanism, Origin, PldAccountant, PrivacyUnit, Release,
+    Reservation, SampledGaussian, SecureRng,
 };
 use serde::Deserialize;
 
@@ -212,10 +212,7 @@ impl Books {
             event,
             clip_bound: ClipBound::new(terms.max_grad_norm()).map_err(LedgerError::from)?,
             mechanism: Mechanism::SampledGaussian,
-            noise: match terms.noise_kind() {
-                NoiseKind::Grid => NoiseMode::Grid,
-                NoiseKind::Fast => NoiseMode::Fast,
-            },
+            noise: fedlora_learner::noise_mode(terms.noise_kind()),
             unit: in_ledgers(terms.unit()),
             units: self.units,
             run: plan.run.clone(),

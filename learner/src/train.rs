@@ -34,7 +34,7 @@ pub(crate) use batches::Batches;
 pub(crate) use flat::column;
 pub(crate) use loss::cross_entropy;
 pub(crate) use optimizer::GroupOptimizer;
-pub use private::Randomness;
+pub use private::{Randomness, noise_mode};
 pub use schedule::{learning_rate, progress};
 
 /// Trains clients' adapters on their shares of one data set, over one frozen model.

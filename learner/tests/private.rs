@@ -170,7 +170,7 @@ fn a_user_counts_as_one_however_many_examples_it_has() {
         let private = terms(HARDLY_ANY, bound).protecting_users(9).unwrap();
         let private = |rows: &[u32], users| {
             let outcome = world.train(&[rows], plan(&world, train, head, users, Some(private)), 1).remove(0);
-            assert_eq!(outcome.spent.unwrap().sample_rate(), 1.0, "one sample of all users");
+            assert!(outcome.spent.unwrap().sample_rate() >= 1.0, "every user is in the sample");
             world.change(&outcome)
         };
         let plain =
@@ -199,7 +199,8 @@ fn users_are_what_is_sampled_and_what_a_target_is_for() {
     let private = terms(1.0, 1.0).protecting_users(2).unwrap();
     let plan = plan(&world, Factors::B, HeadPolicy::Frozen, 2, Some(private));
     let outcome = world.train(&[&ROWS], plan, 1).remove(0);
-    assert_eq!((outcome.spent.unwrap().sample_rate(), outcome.examples), (0.5, 7));
+    let rate = outcome.spent.unwrap().sample_rate();
+    assert!((rate - 0.5).abs() < 1e-12 && outcome.examples == 7, "{rate}: two of four users, who have 7 examples");
 }
 
 #[test]

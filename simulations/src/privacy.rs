@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use fedlora_adapter::{ClientId, ProtectedUnit};
 use fedlora_coordinator::config::CentralRelease;
-use fedlora_privacy::{Accountant, PldAccountant, PrivacyError, RdpAccountant, SampledGaussian};
+use fedlora_privacy::{Accountant, Epsilon, PldAccountant, PrivacyError, RdpAccountant, SampledGaussian};
 use serde::{Deserialize, Serialize};
 
 /// What one client released in one round, or in all rounds so far.
@@ -19,26 +19,6 @@ pub struct ClientRelease {
     /// The Gaussian mechanism on Poisson samples.
     #[serde(flatten)]
     pub event: SampledGaussian,
-}
-
-/// An `epsilon` by both accountants, at one `delta`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Epsilon {
-    /// By privacy loss distributions: the tightest.
-    pub pld: f64,
-    /// By Rényi divergences, as most tables in papers have it.
-    pub rdp: f64,
-}
-
-impl Epsilon {
-    /// Of one history.
-    ///
-    /// # Errors
-    /// A `delta` outside (0, 1).
-    pub fn of(history: &[SampledGaussian], delta: f64) -> Result<Self, PrivacyError> {
-        let pld = PldAccountant::new().epsilon(history, delta)?;
-        Ok(Self { pld, rdp: RdpAccountant::new().epsilon(history, delta)? })
-    }
 }
 
 /// A round's privacy.

@@ -18,12 +18,13 @@ mod table;
 
 use std::{fs, path::Path};
 
+use fedlora_privacy::Epsilon;
 use serde::de::Error as _;
 
 use crate::{
     files::write_atomically,
     metrics::{RoundMetrics, Summary, Tail},
-    privacy::{Epsilon, SummaryPrivacy},
+    privacy::SummaryPrivacy,
     record,
 };
 use format::{NOTHING, fixed, or_nothing, plain, push, significant};

@@ -22,6 +22,7 @@ use rand::Rng;
 use rand_chacha::ChaCha12Rng;
 
 use self::bounding::Bounding;
+pub use self::bounding::noise_mode;
 pub(crate) use self::units::{Drawn, Units, stream};
 use crate::LearnerError;
 

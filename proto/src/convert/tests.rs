@@ -51,8 +51,8 @@ fn any_noise() -> impl Strategy<Value = NoiseLevel> {
 }
 
 fn any_terms() -> impl Strategy<Value = PrivacyTerms> {
-    let clipping = [GradientClipping::Flat, GradientClipping::PerLayer, GradientClipping::Adaptive];
-    let kinds = (prop::sample::select(&clipping[..]), prop::sample::select(&[NoiseKind::Grid, NoiseKind::Fast][..]));
+    let clipping = vec![GradientClipping::Flat, GradientClipping::PerLayer, GradientClipping::Adaptive];
+    let kinds = (prop::sample::select(clipping), prop::sample::select(vec![NoiseKind::Grid, NoiseKind::Fast]));
     let users = prop::option::of(1u32..100);
     (any_noise(), 0.01..100.0, 1e-9..0.5, kinds, users).prop_map(|(noise, norm, delta, (clipping, kind), users)| {
         let terms = PrivacyTerms::new(noise, norm, delta).expect("in range").with(clipping, kind);

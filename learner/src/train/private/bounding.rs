@@ -6,6 +6,15 @@ use fedlora_privacy::{
     clip,
 };
 
+/// The way to make noise that a run's terms ask for.
+#[must_use]
+pub fn noise_mode(kind: NoiseKind) -> NoiseMode {
+    match kind {
+        NoiseKind::Grid => NoiseMode::Grid,
+        NoiseKind::Fast => NoiseMode::Fast,
+    }
+}
+
 /// The state of a client's bound in one round.
 #[derive(Debug)]
 pub(super) struct Bounding {
@@ -40,10 +49,7 @@ impl Bounding {
         sizes: &[usize],
     ) -> Result<Self, PrivacyError> {
         let (bound, sigma) = (ClipBound::new(terms.max_grad_norm())?, event.noise_multiplier());
-        let mode = match terms.noise_kind() {
-            NoiseKind::Grid => NoiseMode::Grid,
-            NoiseKind::Fast => NoiseMode::Fast,
-        };
+        let mode = noise_mode(terms.noise_kind());
         let mut noise_multiplier = sigma;
         let rule = match terms.clipping() {
             GradientClipping::Flat => Rule::Flat(bound),
@@ -53,8 +59,7 @@ impl Bounding {
             }
             GradientClipping::Adaptive => {
                 let expected = event.sample_rate() * units as f64;
-                // A twentieth of the batch, as in the paper; at twice the noise multiplier the count costs a sixteenth.
-                let deviation = (expected / 20.0).max(2.0 * sigma);
+                let deviation = AdaptiveClip::usual_count_deviation(sigma, expected);
                 let clip = AdaptiveClip::new(bound, sigma, deviation, expected, mode)?;
                 noise_multiplier = clip.gradient_noise_multiplier();
                 Rule::Adaptive { clip, units: 0, within: 0 }

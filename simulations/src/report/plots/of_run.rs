@@ -1,3 +1,5 @@
+use fedlora_privacy::Epsilon;
+
 use super::{
     Plot,
     chart::{Chart, Form, Sample, Series},
@@ -6,7 +8,6 @@ use super::{
 };
 use crate::{
     metrics::RoundMetrics,
-    privacy::Epsilon,
     report::{
         format::byte_unit,
         measure::{MEASURES, Measure},
