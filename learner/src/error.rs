@@ -131,6 +131,23 @@ pub enum LearnerError {
         /// Rows of the model's embedding.
         vocabulary: usize,
     },
+    /// A tokenizer whose directory does not say which token ends a sequence.
+    #[error(
+        "{}: no token ends a sequence: expected eos_token in tokenizer_config.json or eos_token_id in config.json beside it",
+        file.display()
+    )]
+    NoEnd {
+        /// The tokenizer file.
+        file: PathBuf,
+    },
+    /// Sequences beyond the positions that a model knows.
+    #[error("max-length is {max_length}, the model was made for at most {longest} tokens")]
+    TooLong {
+        /// `max-length`.
+        max_length: usize,
+        /// Positions of the model.
+        longest: usize,
+    },
     /// A text that the tokenizer refused.
     #[error("cannot tokenize a text of {bytes} bytes: {reason}")]
     Encode {

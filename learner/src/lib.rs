@@ -25,7 +25,7 @@ mod watch;
 
 pub use batch::{Batch, Inputs, NextTokens, Targets, Tokens};
 pub use burn::tensor::Device;
-pub use data::{DataConfig, DataError, Dataset, LoadedText};
+pub use data::{DataConfig, DataError, Dataset, LoadedPassages, LoadedText};
 pub use device::{DEVICES, device};
 pub use dropout::DropoutMasks;
 pub use error::LearnerError;

@@ -46,7 +46,8 @@ pub trait Model: Debug + Send + Sync {
     /// Width of the features that the head sees.
     fn feature_width(&self) -> usize;
 
-    /// One row of features for each example, `[examples, feature_width]`, without the head.
+    /// One row of features for each example, or for each prediction of a language model, `[rows, feature_width]`, without
+    /// the head.
     ///
     /// Without adapters this is the base model. The adapters say how many of the examples are each group's.
     ///
@@ -60,12 +61,31 @@ pub trait Model: Debug + Send + Sync {
         dropout: Option<&mut DropoutMasks>,
     ) -> Tensor<2>;
 
-    /// Logits, `[examples, labels]`.
+    /// Logits of rows of features, `[rows, labels]`; for language models `[rows, vocabulary]`, whatever the adapters.
     ///
     /// # Panics
-    /// As [`Model::features`]; if the adapters have no head.
+    /// If the adapters have no head and the model needs one, or if their examples do not sum to its rows.
+    fn logits(&self, features: Tensor<2>, adapters: &GroupedAdapter) -> Tensor<2> {
+        adapters.classify(features)
+    }
+
+    /// Logits, `[examples, labels]`; for language models `[predictions, vocabulary]`.
+    ///
+    /// # Panics
+    /// As [`Model::features`] and [`Model::logits`].
     fn forward(&self, batch: &Batch, adapters: &GroupedAdapter, dropout: Option<&mut DropoutMasks>) -> Tensor<2> {
-        adapters.classify(self.features(batch, Some(adapters), dropout))
+        self.logits(self.features(batch, Some(adapters), dropout), adapters)
+    }
+
+    /// Checks that sequences of this many tokens are within the positions that a language model knows.
+    ///
+    /// # Errors
+    /// [`LearnerError::TooLong`] where they are not.
+    fn check_length(&self, max_length: usize) -> Result<(), LearnerError> {
+        match self.decoder().map(Decoder::longest) {
+            Some(longest) if max_length > longest => Err(LearnerError::TooLong { max_length, longest }),
+            _ => Ok(()),
+        }
     }
 
     /// The classification head that the model's features need.

@@ -1,10 +1,11 @@
 //! Text to token ids, by the model's own `tokenizer.json`.
 
 use std::{
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, de::DeserializeOwned};
 use tokenizers::{EncodeInput, Encoding, Tokenizer, TruncationParams};
 
 use crate::{LearnerError, Tokens};
@@ -13,11 +14,17 @@ use crate::{LearnerError, Tokens};
 /// less than a hundredth in the models at hand; a tokenizer that leaves more of them without a token is another one's.
 const LEAST_COVERAGE: f64 = 0.9;
 
+/// The tokenizer's file in a model directory.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+/// What it says besides, where a directory has it: among others, which token ends a sequence.
+pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+
 /// A Hugging Face tokenizer, without the padding and truncation that its file may ask for.
 #[derive(Clone)]
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     file: PathBuf,
+    end: Option<u32>,
 }
 
 impl fmt::Debug for TextTokenizer {
@@ -37,7 +44,35 @@ impl TextTokenizer {
         let mut tokenizer = Tokenizer::from_file(file).map_err(unusable)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(unusable)?;
-        Ok(Self { tokenizer, file: file.into() })
+        Ok(Self { tokenizer, file: file.into(), end: None })
+    }
+
+    /// Reads a model directory's `tokenizer.json` and, as far as they are there, `tokenizer_config.json` and
+    /// `config.json`, which tell the token that ends a sequence.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::from_file`]; [`LearnerError::Json`] for one of the others that makes no sense.
+    pub fn from_directory(directory: &Path) -> Result<Self, LearnerError> {
+        let mut tokenizer = Self::from_file(&directory.join(TOKENIZER))?;
+        let named: Option<Named> = optional(&directory.join(TOKENIZER_CONFIG))?;
+        let named = named.and_then(|named| tokenizer.tokenizer.token_to_id(&named.eos_token?.content()));
+        let numbered: Option<Numbered> = optional(&directory.join("config.json"))?;
+        tokenizer.end = named.or_else(|| numbered?.eos_token_id?.first());
+        Ok(tokenizer)
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The token that ends a sequence.
+    ///
+    /// # Errors
+    /// [`LearnerError::NoEnd`] where the model's directory names none.
+    pub fn end(&self) -> Result<u32, LearnerError> {
+        self.end.ok_or_else(|| LearnerError::NoEnd { file: self.file.clone() })
     }
 
     /// Checks that the tokens are those of a model with this many token embeddings.
@@ -89,10 +124,89 @@ impl TextTokenizer {
         self.tokens((text, pair).into(), text.len() + pair.len())
     }
 
+    /// The tokens of a text that others are to follow: with the special tokens in front of it, and none behind.
+    ///
+    /// # Errors
+    /// [`LearnerError::Encode`] for a text that the tokenizer refuses.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, LearnerError> {
+        let mut ids = self.encode(text)?.ids;
+        // Some tokenizers end every sequence by themselves.
+        if ids.last().copied() == self.end && !ids.is_empty() {
+            ids.pop();
+        }
+        Ok(ids)
+    }
+
+    /// The tokens of a text that follows others: without special tokens.
+    ///
+    /// # Errors
+    /// [`LearnerError::Encode`] for a text that the tokenizer refuses.
+    pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>, LearnerError> {
+        Ok(self.encoding(text.into(), text.len(), false)?.get_ids().to_vec())
+    }
+
     fn tokens(&self, input: EncodeInput<'_>, bytes: usize) -> Result<Tokens, LearnerError> {
-        let encoded = self.tokenizer.encode_fast(input, true);
-        let encoding: Encoding = encoded.map_err(|error| LearnerError::Encode { bytes, reason: error.to_string() })?;
+        let encoding = self.encoding(input, bytes, true)?;
         let segments = encoding.get_type_ids().iter().map(|&segment| segment as u8).collect();
         Ok(Tokens { ids: encoding.get_ids().to_vec(), segments })
     }
+
+    fn encoding(&self, input: EncodeInput<'_>, bytes: usize, special: bool) -> Result<Encoding, LearnerError> {
+        let encoded = self.tokenizer.encode_fast(input, special);
+        encoded.map_err(|error| LearnerError::Encode { bytes, reason: error.to_string() })
+    }
+}
+
+/// The parts used of `tokenizer_config.json`.
+#[derive(Deserialize)]
+struct Named {
+    eos_token: Option<TokenText>,
+}
+
+/// A token as `transformers` writes it: its text, or an object around it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TokenText {
+    Plain(String),
+    Added { content: String },
+}
+
+impl TokenText {
+    fn content(self) -> String {
+        match self {
+            Self::Plain(content) | Self::Added { content } => content,
+        }
+    }
+}
+
+/// The parts used of `config.json`.
+#[derive(Deserialize)]
+struct Numbered {
+    eos_token_id: Option<TokenIds>,
+}
+
+/// One token, or several of which each may end a sequence.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TokenIds {
+    One(u32),
+    Several(Vec<u32>),
+}
+
+impl TokenIds {
+    fn first(self) -> Option<u32> {
+        match self {
+            Self::One(id) => Some(id),
+            Self::Several(ids) => ids.first().copied(),
+        }
+    }
+}
+
+/// A JSON file that may be absent.
+fn optional<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, LearnerError> {
+    if !file.exists() {
+        return Ok(None);
+    }
+    let bytes = fs::read(file).map_err(|source| LearnerError::Io { file: file.into(), source })?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|source| LearnerError::Json { file: file.into(), source })
 }
