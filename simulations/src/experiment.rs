@@ -47,7 +47,7 @@ impl Material {
         let text = LoadedText::load(&config.data.source, Seed(config.run.seed))?;
         let given = text.clients().map(<[Vec<u32>]>::to_vec);
         let (train, test) = text.tokenize(&tokenizer, config.data.source.max_length)?;
-        let peft = config.model.peft(config.run.lora.lora_dropout);
+        let peft = config.model.peft(&*model, config.run.lora.lora_dropout);
         Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft })
     }
 

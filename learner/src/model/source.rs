@@ -59,10 +59,14 @@ impl ModelConfig {
         Ok(Digest::of(lines.concat().as_bytes()))
     }
 
-    /// What PEFT files say about the base model.
+    /// What PEFT files say about the base model, which is `model`.
     #[must_use]
-    pub fn peft(&self, dropout: f64) -> PeftOptions {
-        let task_type = if self.pooling == Pooling::Pooler { "SEQ_CLS" } else { "FEATURE_EXTRACTION" };
+    pub fn peft(&self, model: &dyn Model, dropout: f64) -> PeftOptions {
+        let task_type = match (model.decoder(), self.pooling) {
+            (Some(_), _) => "CAUSAL_LM",
+            (None, Pooling::Pooler) => "SEQ_CLS",
+            (None, Pooling::Mean | Pooling::Cls) => "FEATURE_EXTRACTION",
+        };
         PeftOptions { base_model: self.path.display().to_string(), task_type: Some(task_type.to_owned()), dropout }
     }
 }
