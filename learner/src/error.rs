@@ -184,6 +184,12 @@ pub enum LearnerError {
         /// Names and shapes found.
         found: Vec<(String, Vec<usize>)>,
     },
+    /// A head in the adapter of a model that predicts tokens by its own output layer.
+    #[error("the adapter's head is {found:?}, expected none: the model predicts tokens by its own output layer")]
+    HeadOfDecoder {
+        /// Names and shapes found.
+        found: Vec<(String, Vec<usize>)>,
+    },
     /// No adapter to compute with.
     #[error("there are no adapters to group")]
     NoAdapters,

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Batch, Dataset, GroupedAdapter, Inputs, LearnerError, Model, Targets, evaluate::counts::Counts, train::cross_entropy,
+    Batch, Dataset, GroupedAdapter, Inputs, LearnerError, Model, Targets, evaluate::counts::Counts,
+    train::cross_entropy,
 };
 
 /// Examples of one batch together have at most about this many tokens: enough work for one pass, little memory.
@@ -75,8 +76,11 @@ impl EvaluationPlan {
     /// An adapter that does not fit the model, a label that the head does not have, a read-back that failed.
     pub fn evaluate(&self, model: &dyn Model, adapter: &Adapter) -> Result<Evaluation, LearnerError> {
         let grouped = GroupedAdapter::new(&[adapter], Factors::Neither, false, &model.device())?;
-        let counted: Vec<Counts> =
-            self.batches.par_iter().map(|batch| count(model, &grouped, batch, LOGITS_AT_A_TIME)).collect::<Result<_, _>>()?;
+        let counted: Vec<Counts> = self
+            .batches
+            .par_iter()
+            .map(|batch| count(model, &grouped, batch, LOGITS_AT_A_TIME))
+            .collect::<Result<_, _>>()?;
         // Merged in batch order: floating-point sums must not depend on which batch was ready first.
         let mut total = Counts::default();
         for counts in &counted {
@@ -132,12 +136,7 @@ fn cut<'a>(rows: &'a [u32], length: impl Fn(u32) -> usize + 'a) -> impl Iterator
 }
 
 /// Counts a batch's predictions; of a language model at most `at_a_time` logits are in memory, or one row of them.
-fn count(
-    model: &dyn Model,
-    adapter: &GroupedAdapter,
-    batch: &Batch,
-    at_a_time: usize,
-) -> Result<Counts, LearnerError> {
+fn count(model: &dyn Model, adapter: &GroupedAdapter, batch: &Batch, at_a_time: usize) -> Result<Counts, LearnerError> {
     let adapter = adapter.clone().with_examples(vec![batch.targets.examples()]);
     let features = model.features(batch, Some(&adapter), None);
     let targets = batch.targets.ids();

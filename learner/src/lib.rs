@@ -32,8 +32,8 @@ pub use error::LearnerError;
 pub use evaluate::{Evaluation, EvaluationPlan, evaluate};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
 pub use model::{
-    Bert, BertConfig, HEAD_BIAS, HEAD_WEIGHT, Model, ModelConfig, Pooling, Pretraining, Vit, VitConfig,
-    load_pretrained, random_pretrained, target_modules,
+    Bert, BertConfig, Decoder, HEAD_BIAS, HEAD_WEIGHT, KeyValueCache, Llama, Model, ModelConfig, Pooling, Pretraining,
+    Vit, VitConfig, load_pretrained, random_pretrained, target_modules,
 };
 pub use tokenizer::TextTokenizer;
 pub use toy::ToyTrainer;

@@ -114,7 +114,10 @@ fn an_evaluation_is_what_the_probabilities_of_the_next_tokens_say() {
         }
     }
     // Every example predicts its response of 2 to 6 tokens.
-    assert_eq!((found.examples, found.tokens, tokens), (23, Some(tokens), (0..23).map(|example| 2 + example % 5).sum()));
+    assert_eq!(
+        (found.examples, found.tokens, tokens),
+        (23, Some(tokens), (0..23).map(|example| 2 + example % 5).sum())
+    );
     let loss = loss / tokens as f64;
     // Each probability is rounded some dozen times in f32.
     assert!((found.loss - loss).abs() < 1e-5, "{} instead of {loss}", found.loss);

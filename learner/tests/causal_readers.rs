@@ -12,9 +12,9 @@ use fedlora_learner::{
 use letters::{END, text};
 
 const SEED: Seed = Seed(7);
-const GSM8K: &str = r#"{"question": "1+1 and 2?", "answer": "1+1=2, 2+2=4\n#### 4"}
+const GSM8K: &str = r#####"{"question": "1+1 and 2?", "answer": "1+1=2, 2+2=4\n#### 4"}
 {"question": "3-1?", "answer": "#### 2"}
-"#;
+"#####;
 
 fn tokenizer() -> TextTokenizer {
     letters::tokenizer(true, &[("config.json", r#"{"eos_token_id": [1, 0]}"#)]).unwrap()
@@ -107,7 +107,10 @@ fn play(content: &str, min_characters: usize) -> Result<LoadedPassages, LearnerE
 fn speakers_are_clients_with_all_that_they_say_and_nobody_elses_words() {
     let loaded = play(PLAY, 0).unwrap();
     assert_eq!(loaded.group_names(), ["JULIET", "NURSE", "ROMEO"]);
-    assert_eq!(parts(loaded.train()), [pair("^", "No, no.\nNo.\n"), pair("^", "Oh\n"), pair("^", "Yes.\nI say yes.\n")]);
+    assert_eq!(
+        parts(loaded.train()),
+        [pair("^", "No, no.\nNo.\n"), pair("^", "Oh\n"), pair("^", "Yes.\nI say yes.\n")]
+    );
     assert_eq!(loaded.train().iter().map(|passage| passage.line).collect::<Vec<_>>(), [4, 8, 1]);
     // Ends of lines count: 12, 3 and 16 characters.
     assert_eq!(play(PLAY, 12).unwrap().group_names(), ["JULIET", "ROMEO"]);

@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use fedlora_adapter::{Adapter, AdapterSpec, ClientId, ModuleName, PeftOptions, Seed};
 use fedlora_aggregation::{self as aggregation, Init};
 use fedlora_learner::{
-    Dataset, Device, LearnerError, LoadedPassages, LoadedText, Model, TextTokenizer, data::split_personal, target_modules,
+    Dataset, Device, LearnerError, LoadedPassages, LoadedText, Model, TextTokenizer, data::split_personal,
+    target_modules,
 };
 
 use crate::{builtin, config::Config, error::SimulationError, partition};

@@ -100,12 +100,7 @@ impl Columns {
     }
 
     /// Columns of a file without a header: by number, or text first and answer last.
-    pub(super) fn numbered(
-        file: &Path,
-        width: usize,
-        config: &DataConfig,
-        answer: Answer,
-    ) -> Result<Self, DataError> {
+    pub(super) fn numbered(file: &Path, width: usize, config: &DataConfig, answer: Answer) -> Result<Self, DataError> {
         let header: Vec<String> = (0..width).map(|index| index.to_string()).collect();
         let find = |column: &Column| position(file, &header, column);
         let or = |column: Option<&Column>, usual: usize| column.map_or(Ok(usual), find);

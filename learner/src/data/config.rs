@@ -149,20 +149,20 @@ impl DataConfig {
     }
     /// Refuses keys that say nothing to a model of the other kind.
     fn check_task(&self, answer: Answer) -> Result<(), DataError> {
-        let foreign = match answer {
-            Answer::Label => [
+        let foreign: &[(&str, bool)] = match answer {
+            Answer::Label => &[
                 ("response-column", self.response_column.is_some()),
                 ("loss-on-prompt", self.loss_on_prompt),
                 ("min-characters", self.min_characters > 0),
                 ("format", matches!(self.format, Format::Text | Format::Plays)),
             ],
-            Answer::Response => [
+            Answer::Response => &[
                 ("label-column", self.label_column.is_some()),
                 ("loss-on-prompt", self.loss_on_prompt && matches!(self.format, Format::Text | Format::Plays)),
                 ("min-characters", self.min_characters > 0 && self.format != Format::Plays),
             ],
         };
-        match foreign.into_iter().find(|(_, is_set)| *is_set) {
+        match foreign.iter().find(|(_, is_set)| *is_set) {
             Some((key, _)) => Err(DataError::WrongTask { key, model: answer.model() }),
             None => Ok(()),
         }

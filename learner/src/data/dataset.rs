@@ -196,7 +196,9 @@ impl Dataset {
 
     fn targets(&self, rows: &[u32]) -> Targets {
         match (&self.answers, &self.examples) {
-            (Answers::Labels { labels, .. }, _) => Targets::Labels(rows.iter().map(|row| labels[*row as usize]).collect()),
+            (Answers::Labels { labels, .. }, _) => {
+                Targets::Labels(rows.iter().map(|row| labels[*row as usize]).collect())
+            }
             (Answers::NextTokens { given }, Examples::Tokens { tokens, ends }) => {
                 let mut next = NextTokens::default();
                 let mut start = 0;

@@ -52,7 +52,10 @@ fn record(file: &Arc<Path>, line: usize, content: &str, keys: &Keys) -> Result<R
     let group = keys.group.as_ref().map(|keys| lookup(&object, keys)).transpose()?;
     Ok(Record {
         text: string(text_key, text)?,
-        pair: pair.filter(|(_, value)| !value.is_null() && value.as_str() != Some("")).map(|(key, value)| string(key, value)).transpose()?,
+        pair: pair
+            .filter(|(_, value)| !value.is_null() && value.as_str() != Some(""))
+            .map(|(key, value)| string(key, value))
+            .transpose()?,
         label: name(label_key, label)?,
         group: group.map(|(key, value)| name(key, value)).transpose()?,
         file: Arc::clone(file),

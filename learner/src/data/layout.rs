@@ -47,9 +47,7 @@ impl Layout {
             _ if !path.is_dir() => vec![path.clone()],
             Format::FedsvdSplit => all_files(path, "jsonl", "file ending in .jsonl")?,
             Format::Sentences => sentence_files(path)?,
-            Format::Text | Format::Plays if own(&["train"]).is_none() => {
-                all_files(path, "txt", "file ending in .txt")?
-            }
+            Format::Text | Format::Plays if own(&["train"]).is_none() => all_files(path, "txt", "file ending in .txt")?,
             _ => vec![own(&["train"]).ok_or(DataError::MissingFile { folder: path.clone(), expected: "train file" })?],
         };
         let test = match format {

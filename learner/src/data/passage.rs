@@ -47,7 +47,8 @@ impl<'a> Cutter<'a> {
         let start = tokenizer.encode_prompt("")?;
         if config.max_length <= start.len().max(1) {
             let (file, given) = (tokenizer.file().to_owned(), start.len().max(1));
-            let reason = format!("{given} tokens before the first predicted one leave no room in {}", config.max_length);
+            let reason =
+                format!("{given} tokens before the first predicted one leave no room in {}", config.max_length);
             return Err(LearnerError::Tokenizer { file, reason });
         }
         Ok(Self { tokenizer, start, max_length: config.max_length, loss_on_prompt: config.loss_on_prompt })

@@ -74,7 +74,10 @@ pub(super) fn comparison_page(comparison: &Comparison, rows: &[(&str, &[RunRecor
     let figures_of: [fn(&RowTail) -> Spread; 3] =
         [|tail| tail.last, |tail| tail.mean_of_last_n, |tail| tail.best_chosen_on_test_set];
     let cells = |row: &ComparisonRow| {
-        figures_of.iter().flat_map(|figure| (0..measures).map(|measure| row.score_cell(score, measure, *figure))).collect()
+        figures_of
+            .iter()
+            .flat_map(|figure| (0..measures).map(|measure| row.score_cell(score, measure, *figure)))
+            .collect()
     };
     page.table("row", &groups, &heads, named(comparison, cells));
     let mut notes = vec![BEST_IS_CHOSEN.to_owned()];

@@ -34,7 +34,10 @@ fn reports_of_language_models_speak_of_perplexity_and_never_of_f1() {
     assert!(place.path().join("plots/perplexity.png").exists() && !place.path().join("plots/accuracy.png").exists());
     let csv = read(place.path(), "rounds.csv");
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
-    assert_eq!(lines[0][1..6], ["accuracy", "macro_f1", "loss", "perplexity", "examples"].map(|name| format!("global_{name}")));
+    assert_eq!(
+        lines[0][1..6],
+        ["accuracy", "macro_f1", "loss", "perplexity", "examples"].map(|name| format!("global_{name}"))
+    );
     assert!(lines[1][2].is_empty() && lines[1][4].parse::<f64>().is_ok());
 
     let other = directory();
