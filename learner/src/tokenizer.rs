@@ -1,4 +1,4 @@
-//! Text to token ids, by the model's own `tokenizer.json`.
+//! Text to token ids and back, by the model's own `tokenizer.json`.
 
 use std::{
     fmt,
@@ -87,6 +87,15 @@ impl TextTokenizer {
     /// [`LearnerError::Encode`] for texts that the tokenizer refuses.
     pub fn encode_pair(&self, text: &str, pair: &str) -> Result<Tokens, LearnerError> {
         self.tokens((text, pair).into(), text.len() + pair.len())
+    }
+
+    /// The text of some tokens, without special ones.
+    ///
+    /// # Errors
+    /// [`LearnerError::Decode`] for tokens that the tokenizer refuses.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, LearnerError> {
+        let decoded = self.tokenizer.decode(ids, true);
+        decoded.map_err(|error| LearnerError::Decode { tokens: ids.len(), reason: error.to_string() })
     }
 
     fn tokens(&self, input: EncodeInput<'_>, bytes: usize) -> Result<Tokens, LearnerError> {
