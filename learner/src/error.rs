@@ -156,6 +156,27 @@ pub enum LearnerError {
         /// The tokenizer library's words.
         reason: String,
     },
+    /// Tokens that the tokenizer cannot make a text of.
+    #[error("cannot make a text of {tokens} tokens: {reason}")]
+    Decode {
+        /// Number of tokens.
+        tokens: usize,
+        /// The tokenizer library's words.
+        reason: String,
+    },
+    /// A setting of generation without a meaning.
+    #[error("generation: {key} is {found}, expected {expected}")]
+    Generation {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What is possible.
+        expected: String,
+    },
+    /// A model that predicts labels and was asked for text.
+    #[error("the model has no output layer for tokens, so it cannot write text")]
+    NotADecoder,
     /// Target modules that name no linear module of the model.
     #[error("target module {target} matches none of the model's linear modules ({})", known.join(", "))]
     TargetModule {

@@ -3,7 +3,8 @@
 //! - [`load_pretrained`] reads a Hugging Face directory into a frozen [`Model`] and its [`TextTokenizer`];
 //! - [`data`] reads files into a [`Dataset`];
 //! - [`LocalTrainer`] trains clients' adapters, several in one pass where that is faster ([`GroupedAdapter`]);
-//! - [`evaluate`](evaluate()) says how good an adapter is.
+//! - [`evaluate`](evaluate()) says how good an adapter is;
+//! - [`generate`](generate()) continues a text with a language model.
 //!
 //! On the CPU everything is deterministic to the bit, whatever the number of threads and whichever clients train side
 //! by side: work is shared out by rows, sequences and heads, never along a sum.
@@ -14,6 +15,7 @@ mod device;
 mod dropout;
 mod error;
 mod evaluate;
+mod generate;
 mod grouped;
 mod model;
 pub mod ops;
@@ -30,6 +32,7 @@ pub use device::{DEVICES, device};
 pub use dropout::DropoutMasks;
 pub use error::LearnerError;
 pub use evaluate::{Evaluation, EvaluationPlan, evaluate};
+pub use generate::{Generation, generate};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
 pub use model::{
     Bert, BertConfig, Decoder, HEAD_BIAS, HEAD_WEIGHT, KeyValueCache, Llama, Model, ModelConfig, Pooling, Pretraining,

@@ -1,4 +1,4 @@
-//! Text to token ids, by the model's own `tokenizer.json`.
+//! Text to token ids and back, by the model's own `tokenizer.json`.
 
 use std::{
     fmt, fs,
@@ -143,6 +143,15 @@ impl TextTokenizer {
     /// [`LearnerError::Encode`] for a text that the tokenizer refuses.
     pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>, LearnerError> {
         Ok(self.encoding(text.into(), text.len(), false)?.get_ids().to_vec())
+    }
+
+    /// The text of some tokens, without special ones.
+    ///
+    /// # Errors
+    /// [`LearnerError::Decode`] for tokens that the tokenizer refuses.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, LearnerError> {
+        let decoded = self.tokenizer.decode(ids, true);
+        decoded.map_err(|error| LearnerError::Decode { tokens: ids.len(), reason: error.to_string() })
     }
 
     fn tokens(&self, input: EncodeInput<'_>, bytes: usize) -> Result<Tokens, LearnerError> {

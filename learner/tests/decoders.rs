@@ -1,21 +1,19 @@
 //! Tiny language models against `transformers` and `peft`, whose results `golden/decoders.py` wrote to `golden/decoders/`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod tiny_decoder;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Int, Tensor as BurnTensor, TensorData, activation::log_softmax};
-use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, HeadSpec, Seed, Side, Tensor, names};
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, HeadSpec, Seed, Side, names};
 use fedlora_learner::{
-    Batch, GroupedAdapter, Inputs, LearnerError, Model, NextTokens, ParameterKey, Pooling, Targets, Tokens, device,
-    load_pretrained, random_pretrained, target_modules,
+    Batch, GroupedAdapter, LearnerError, Model, Parameter, ParameterKey, Pooling, device, load_pretrained,
+    random_pretrained, target_modules,
 };
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
-const MODELS: [&str; 5] = ["llama", "llama3", "mistral", "qwen2", "qwen3"];
+use self::tiny_decoder::{MODELS, adapter, batch, directory, load, spec, values};
 
 #[derive(Deserialize)]
 struct Reference {
@@ -27,10 +25,6 @@ struct Reference {
     tensors: BTreeMap<String, Vec<f32>>,
 }
 
-fn directory(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/decoders").join(name)
-}
-
 fn reference(name: &str) -> Reference {
     let read = |file: &str| std::fs::read(directory(name).join(file)).unwrap();
     let bytes = read("reference.safetensors");
@@ -38,30 +32,6 @@ fn reference(name: &str) -> Reference {
     let floats = |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
     let tensors = tensors.iter().map(|(name, tensor)| (name.to_owned(), floats(tensor.data()))).collect();
     Reference { tensors, ..serde_json::from_slice(&read("reference.json")).unwrap() }
-}
-
-fn load(name: &str) -> Arc<dyn Model> {
-    load_pretrained(&directory(name), Pooling::Mean, &device("cpu").unwrap()).unwrap().0
-}
-
-/// Sequences of which the tokens behind the prompts are to be predicted.
-fn batch(sequences: &[Vec<u32>], prompts: &[usize]) -> Batch {
-    let (mut next, mut start) = (NextTokens::default(), 0);
-    for (ids, &prompt) in sequences.iter().zip(prompts) {
-        next.rows.extend((prompt - 1..ids.len() - 1).map(|row| (start + row) as u32));
-        next.ids.extend(&ids[prompt..]);
-        next.counts.push(ids.len() - prompt);
-        start += ids.len();
-    }
-    let lengths = sequences.iter().map(Vec::len).collect();
-    Batch {
-        inputs: Inputs::Tokens { tokens: Tokens::from(sequences.concat()), lengths },
-        targets: Targets::Tokens(next),
-    }
-}
-
-fn values<const D: usize>(tensor: BurnTensor<D>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().unwrap()
 }
 
 /// Relative to the largest value. The two sides sum in different orders: at most 32 products a sum, each rounded to 2^-24,
@@ -72,30 +42,6 @@ fn assert_near(what: &str, found: &[f32], expected: &[f32]) {
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert!((found - expected).abs() <= 4e-5 * scale, "{what}[{index}]: {found}, expected {expected}");
     }
-}
-
-fn spec(model: &dyn Model) -> Arc<AdapterSpec> {
-    Arc::new(AdapterSpec {
-        kind: AdapterKind::Lora,
-        rank: 4,
-        alpha: 8.0,
-        use_rslora: false,
-        projection_seed: 0,
-        modules: target_modules(model, &["all-linear".to_owned()]).unwrap(),
-        head: model.head_spec(2),
-    })
-}
-
-/// The factors by the formula of `decoders.py`, moved by `shift` for another client's.
-fn adapter(model: &dyn Model, shift: f64) -> Adapter {
-    let (spec, mut modules, head) = Adapter::zeros(spec(model)).unwrap().into_parts();
-    // Modules by name, A before B: the order of the sorted parameter names in the script.
-    let factors = modules.values_mut().flat_map(|factors| [&mut factors.a, &mut factors.b]);
-    for (index, factor) in factors.enumerate() {
-        let (step, start) = (0.37 + 0.05 * index as f64, index as f64 + shift);
-        *factor = Tensor::from_fn(factor.shape(), |k| (0.2 * (step * k as f64 + start).sin()) as f32);
-    }
-    Adapter::new(spec, modules, head).unwrap()
 }
 
 fn grouped(model: &dyn Model, adapters: &[&Adapter], examples: Vec<usize>) -> GroupedAdapter {
@@ -112,7 +58,7 @@ fn losses(logits: BurnTensor<2>, batch: &Batch) -> BurnTensor<2> {
 /// Gradients of all factors by the names that files have.
 fn gradients(grouped: &GroupedAdapter, loss: BurnTensor<1>) -> BTreeMap<String, Vec<f32>> {
     let gradients = loss.backward();
-    let one = |parameter: &fedlora_learner::Parameter| {
+    let one = |parameter: &Parameter| {
         let ParameterKey::Factor(module, side) = &parameter.key else { panic!("a decoder has no head") };
         (names::factor(AdapterKind::Lora, module, *side), values(parameter.value.grad(&gradients).unwrap()))
     };

@@ -148,7 +148,7 @@ fn left_out(share: &Share) -> String {
     match share.left_out {
         0 => String::new(),
         rows => {
-            format!("left out   {rows} rows: their prompts leave no room for a response in data.max-length tokens\n")
+            format!("left out   {rows} (prompts leave no room for a response in data.max-length tokens)\n")
         }
     }
 }

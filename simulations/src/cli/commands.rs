@@ -71,7 +71,7 @@ fn material(config: &Config, device: DeviceArg) -> Result<(Material, Clients), S
     let material = Material::load(config, &device.open()?)?;
     if material.left_out > 0 {
         let (rows, length) = (material.left_out, config.data.source.max_length);
-        eprintln!("warning: {rows} rows are left out: their prompts leave no room for a response in {length} tokens");
+        eprintln!("warning: rows left out: {rows}; prompts leave no room for a response in {length} tokens");
     }
     let clients = material.clients(config)?;
     Ok((material, clients))
