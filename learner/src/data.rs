@@ -5,6 +5,7 @@
 //! causal language models: rows of prompts and responses, or running text. A row that cannot be understood is an error
 //! with its file and line; rows are never repaired, and left out only where a response has no room, which is counted.
 
+mod chat;
 mod clinc;
 mod columns;
 mod config;

@@ -140,6 +140,14 @@ pub enum LearnerError {
         /// The tokenizer file.
         file: PathBuf,
     },
+    /// A chat template that is missing or cannot be applied.
+    #[error("{}: chat template: {reason}", directory.display())]
+    ChatTemplate {
+        /// The model directory.
+        directory: PathBuf,
+        /// The template engine's words.
+        reason: String,
+    },
     /// Sequences beyond the positions that a model knows.
     #[error("max-length is {max_length}, the model was made for at most {longest} tokens")]
     TooLong {

@@ -1,11 +1,12 @@
 //! Text to token ids and back, by the model's own `tokenizer.json`.
 
+mod config;
+
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, de::DeserializeOwned};
 use tokenizers::{EncodeInput, Encoding, Tokenizer, TruncationParams};
 
 use crate::{LearnerError, Tokens};
@@ -14,10 +15,10 @@ use crate::{LearnerError, Tokens};
 /// less than a hundredth in the models at hand; a tokenizer that leaves more of them without a token is another one's.
 const LEAST_COVERAGE: f64 = 0.9;
 
+pub(crate) use config::{CHAT_TEMPLATE, TOKENIZER_CONFIG, TokenizerConfig};
+
 /// The tokenizer's file in a model directory.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
-/// What it says besides, where a directory has it: among others, which token ends a sequence.
-pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// A Hugging Face tokenizer, without the padding and truncation that its file may ask for.
 #[derive(Clone)]
@@ -54,10 +55,9 @@ impl TextTokenizer {
     /// As [`TextTokenizer::from_file`]; [`LearnerError::Json`] for one of the others that makes no sense.
     pub fn from_directory(directory: &Path) -> Result<Self, LearnerError> {
         let mut tokenizer = Self::from_file(&directory.join(TOKENIZER))?;
-        let named: Option<Named> = optional(&directory.join(TOKENIZER_CONFIG))?;
-        let named = named.and_then(|named| tokenizer.tokenizer.token_to_id(&named.eos_token?.content()));
-        let numbered: Option<Numbered> = optional(&directory.join("config.json"))?;
-        tokenizer.end = named.or_else(|| numbered?.eos_token_id?.first());
+        let named = TokenizerConfig::read(directory)?.end;
+        let named = named.and_then(|token| tokenizer.tokenizer.token_to_id(&token));
+        tokenizer.end = if named.is_some() { named } else { config::numbered_end(directory)? };
         Ok(tokenizer)
     }
 
@@ -164,58 +164,4 @@ impl TextTokenizer {
         let encoded = self.tokenizer.encode_fast(input, special);
         encoded.map_err(|error| LearnerError::Encode { bytes, reason: error.to_string() })
     }
-}
-
-/// The parts used of `tokenizer_config.json`.
-#[derive(Deserialize)]
-struct Named {
-    eos_token: Option<TokenText>,
-}
-
-/// A token as `transformers` writes it: its text, or an object around it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TokenText {
-    Plain(String),
-    Added { content: String },
-}
-
-impl TokenText {
-    fn content(self) -> String {
-        match self {
-            Self::Plain(content) | Self::Added { content } => content,
-        }
-    }
-}
-
-/// The parts used of `config.json`.
-#[derive(Deserialize)]
-struct Numbered {
-    eos_token_id: Option<TokenIds>,
-}
-
-/// One token, or several of which each may end a sequence.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TokenIds {
-    One(u32),
-    Several(Vec<u32>),
-}
-
-impl TokenIds {
-    fn first(self) -> Option<u32> {
-        match self {
-            Self::One(id) => Some(id),
-            Self::Several(ids) => ids.first().copied(),
-        }
-    }
-}
-
-/// A JSON file that may be absent.
-fn optional<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, LearnerError> {
-    if !file.exists() {
-        return Ok(None);
-    }
-    let bytes = fs::read(file).map_err(|source| LearnerError::Io { file: file.into(), source })?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| LearnerError::Json { file: file.into(), source })
 }

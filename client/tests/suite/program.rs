@@ -113,10 +113,9 @@ fn a_site_trains_alone_and_tests_what_it_trained() {
 #[test]
 fn a_language_model_is_described_without_labels_and_tested_by_its_perplexity() {
     let place = Place::new();
-    place.write("words.txt", &(0..200).map(|place| format!("w{} ", 4 + place * 7 % 60)).collect::<String>());
-    let settings = format!(
-        "--set model.path={TINY_LLAMA} --set data.path=words.txt --set data.max-length=9 --set lora.target_modules=all-linear"
-    );
+    place.write("words.txt", &(0..201).map(|place| format!("w{} ", 4 + place * 7 % 60)).collect::<String>());
+    let site = format!("--set model.path={TINY_LLAMA} --set data.path=words.txt --set data.max-length=9");
+    let settings = format!("{site} --set lora.target_modules=all-linear");
     place.answer(&format!("describe job.toml --out model.json {settings}"));
     let json = fs::read(place.path("model.json")).expect("written");
     let description: ModelDescription = serde_json::from_slice(&json).expect("a description");
@@ -126,13 +125,16 @@ fn a_language_model_is_described_without_labels_and_tested_by_its_perplexity() {
     let trained = place.answer(&format!("train-local job.toml --out adapter {settings}"));
     let tested = place.answer(&format!("evaluate job.toml --adapter adapter {settings}"));
     assert_eq!(tested["evaluation"], trained["evaluation"]);
-    // 200 words in 25 windows behind no first word, of which a quarter is tested.
+    // 200 words behind the first one in 25 windows, of which a quarter is tested.
     let loss = tested["evaluation"]["loss"].as_f64().expect("a number");
     assert_eq!(tested["evaluation"]["perplexity"].as_f64(), Some(loss.exp()));
     let output = place.run(&format!("evaluate job.toml --adapter adapter {settings}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.starts_with("tested     6 examples (48 tokens): perplexity "), "{text}");
     assert!(!text.contains("F1"), "{text}");
+    let output = place.run(&format!("preflight --config client.toml {site}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("25 rows to train on, labels none"), "{text}");
 }
 
 #[test]

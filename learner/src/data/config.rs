@@ -75,6 +75,10 @@ pub struct DataConfig {
     /// For language models: whether prompts are predicted too, and not only responses.
     #[serde(default)]
     pub loss_on_prompt: bool,
+    /// For language models tuned on conversations: whether prompts are a user's words and responses an assistant's, in the
+    /// form of the model directory's chat template.
+    #[serde(default)]
+    pub chat_template: bool,
     /// For plays: speakers with fewer characters are left out.
     #[serde(default)]
     pub min_characters: usize,
@@ -120,6 +124,7 @@ impl DataConfig {
             label_column: None,
             response_column: None,
             loss_on_prompt: false,
+            chat_template: false,
             min_characters: 0,
             group_column: None,
             max_length: default_max_length(),
@@ -149,16 +154,19 @@ impl DataConfig {
     }
     /// Refuses keys that say nothing to a model of the other kind.
     fn check_task(&self, answer: Answer) -> Result<(), DataError> {
+        let runs = matches!(self.format, Format::Text | Format::Plays);
         let foreign: &[(&str, bool)] = match answer {
             Answer::Label => &[
                 ("response-column", self.response_column.is_some()),
                 ("loss-on-prompt", self.loss_on_prompt),
+                ("chat-template", self.chat_template),
                 ("min-characters", self.min_characters > 0),
-                ("format", matches!(self.format, Format::Text | Format::Plays)),
+                ("format", runs),
             ],
             Answer::Response => &[
                 ("label-column", self.label_column.is_some()),
-                ("loss-on-prompt", self.loss_on_prompt && matches!(self.format, Format::Text | Format::Plays)),
+                ("loss-on-prompt", self.loss_on_prompt && runs),
+                ("chat-template", self.chat_template && runs),
                 ("min-characters", self.min_characters > 0 && self.format != Format::Plays),
             ],
         };

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{DataConfig, Record};
+use super::{DataConfig, Record, chat::ChatTemplate};
 use crate::{LearnerError, TextTokenizer};
 
 /// Between a prompt and its response; the reader takes white space off both.
@@ -39,6 +39,7 @@ pub(super) struct Cutter<'a> {
     start: Vec<u32>,
     max_length: usize,
     loss_on_prompt: bool,
+    chat: Option<ChatTemplate>,
 }
 
 impl<'a> Cutter<'a> {
@@ -51,7 +52,9 @@ impl<'a> Cutter<'a> {
                 format!("{given} tokens before the first predicted one leave no room in {}", config.max_length);
             return Err(LearnerError::Tokenizer { file, reason });
         }
-        Ok(Self { tokenizer, start, max_length: config.max_length, loss_on_prompt: config.loss_on_prompt })
+        let directory = tokenizer.file().parent().unwrap_or(Path::new("."));
+        let chat = config.chat_template.then(|| ChatTemplate::read(directory)).transpose()?;
+        Ok(Self { tokenizer, start, max_length: config.max_length, loss_on_prompt: config.loss_on_prompt, chat })
     }
 
     /// The passages of one row: none where its prompt leaves no room for its response, several of running text.
@@ -70,14 +73,24 @@ impl<'a> Cutter<'a> {
     /// The two are tokenized apart, as they are where the response is the model's own: which tokens are the response's
     /// is exact, and no token lies across.
     fn response(&self, row: &Record) -> Result<Option<Sequence>, LearnerError> {
-        let pair = row.pair.iter().flat_map(|pair| [SEPARATOR, pair.as_str()]);
-        let prompt: String = std::iter::once(row.text.as_str()).chain(pair).chain([SEPARATOR]).collect();
-        let mut ids = self.tokenizer.encode_prompt(&prompt)?;
+        let (mut ids, response) = self.prompt_and_response(row)?;
         let given = if self.loss_on_prompt { 1 } else { ids.len().max(1) };
-        ids.extend(self.tokenizer.encode_continuation(&row.label)?);
-        ids.push(self.tokenizer.end()?);
+        ids.extend(response);
         ids.truncate(self.max_length);
         Ok((given < ids.len()).then_some(Sequence { ids, given }))
+    }
+
+    fn prompt_and_response(&self, row: &Record) -> Result<(Vec<u32>, Vec<u32>), LearnerError> {
+        let pair = row.pair.iter().flat_map(|pair| [SEPARATOR, pair.as_str()]);
+        let prompt: String = std::iter::once(row.text.as_str()).chain(pair).collect();
+        if let Some(chat) = &self.chat {
+            // Special tokens stand in the template.
+            let (prompt, response) = chat.render(&prompt, &row.label)?;
+            return Ok((self.tokenizer.encode_continuation(&prompt)?, self.tokenizer.encode_continuation(&response)?));
+        }
+        let mut response = self.tokenizer.encode_continuation(&row.label)?;
+        response.push(self.tokenizer.end()?);
+        Ok((self.tokenizer.encode_prompt(&(prompt + SEPARATOR))?, response))
     }
 
     /// Running text in windows: every token is predicted in exactly one of them, but the very first one of a text where

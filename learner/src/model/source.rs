@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Model, Pooling, load_pretrained, pretrained, random_pretrained, weights::weights_files};
 use crate::{
     LearnerError, TextTokenizer,
-    tokenizer::{TOKENIZER, TOKENIZER_CONFIG},
+    tokenizer::{CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG},
 };
 
 /// The base model.
@@ -61,9 +61,11 @@ impl ModelConfig {
     /// A file that is missing or cannot be read.
     pub fn digest(&self) -> Result<Digest, LearnerError> {
         let mut files = vec![self.path.join("config.json"), self.path.join(TOKENIZER)];
-        // It says which token ends a response.
-        let ends = matches!(self.is_decoder(), Ok(true)).then(|| self.path.join(TOKENIZER_CONFIG));
-        files.extend(ends.filter(|file| file.exists()));
+        if matches!(self.is_decoder(), Ok(true)) {
+            // They decide what a response is.
+            let optional = [TOKENIZER_CONFIG, CHAT_TEMPLATE].map(|name| self.path.join(name));
+            files.extend(optional.into_iter().filter(|file| file.exists()));
+        }
         files.extend(weights_files(&self.path)?);
         files.sort();
         let mut lines = vec![format!("pooling {:?}\n", self.pooling)];

@@ -11,7 +11,7 @@ const TINY_LLAMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/
 
 const JOB: &str = r#"
 num-rounds = 3
-local-steps = 6
+local-steps = 12
 batch-size = 4
 learning-rate = 0.02
 [method]
@@ -72,7 +72,8 @@ fn speakers_learn_to_predict_their_lines_and_reports_speak_of_perplexity() {
     let rounds: Vec<Value> = rounds.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let global = |round: usize| &rounds[round]["evaluations"]["global"];
     let (before, after) = (global(0)["perplexity"].as_f64(), global(3)["perplexity"].as_f64());
-    assert!(after < before.map(|before| before / 2.0), "{before:?} before and {after:?} after");
+    // Better than to guess among the 60 words of the play.
+    assert!(before > Some(60.0) && after < Some(60.0), "{before:?} before and {after:?} after");
     assert_eq!(global(0)["perplexity"].as_f64(), global(0)["loss"].as_f64().map(f64::exp));
     assert!(global(0).get("macro_f1").is_none() && global(0)["tokens"].as_u64() > global(0)["examples"].as_u64());
     let summary = json(&place, "run/metrics_summary.json");
@@ -122,7 +123,7 @@ fn prompts_and_responses_train_and_rows_without_room_are_told() {
 fn what_makes_no_sense_for_a_language_model_is_refused_with_a_reason() {
     let place = place();
     let run = |settings: &str| place.sim(&format!("run job.toml --out out {settings}"));
-    run("--set data.partition.kind=dirichlet").fails(2, &["divides rows by their labels", "`column` or `iid`"]);
+    run("--set data.partition.kind=dirichlet").fails(3, &["divides rows by their labels", "`column` or `iid`"]);
     run("--set data.label-column=label").fails(3, &["`label-column` makes no sense for a causal language model"]);
     run("--set data.max-length=65").fails(3, &["max-length is 65, the model was made for at most 64 tokens"]);
     run("--set data.min-characters=9000").fails(3, &["no speaker of", "has 9000 characters"]);
