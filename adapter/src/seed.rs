@@ -31,6 +31,8 @@ pub enum Purpose {
     Data,
     /// Samples and noise of simulated private training.
     Privacy,
+    /// Tokens of generated text.
+    Generation,
 }
 
 /// A run's seed.

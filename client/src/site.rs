@@ -89,29 +89,32 @@ impl Site {
         self.digest
     }
 
+    /// The labels that the site's own data have, in the order of a federation's; none for a language model.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
+    pub fn own_labels(&self) -> Result<Vec<String>, SiteError> {
+        if self.model.decoder().is_some() { Ok(Vec::new()) } else { Ok(LoadedText::labels_of(&self.config.data)?) }
+    }
+
     /// Rows that this site trains on, whatever the seed.
     ///
     /// # Errors
     /// Rows that cannot be read.
     pub fn examples(&self) -> Result<u64, SiteError> {
-        let labels = own_labels(&self.config.data)?;
-        let share = SharedText::read(&self.config, Seed(0), ClientId(0), &labels)?;
-        Ok(share.rows.len() as u64)
+        Ok(self.share(Seed(0), ClientId(0), &self.own_labels()?)?.rows.len() as u64)
     }
 
-    /// The site's share of a federation's rows, in tokens.
+    /// The site's share of a federation's rows, in tokens. Labels mean nothing to a language model.
     ///
     /// # Errors
     /// Rows that cannot be read or whose labels the federation does not have.
     pub fn share(&self, seed: Seed, client: ClientId, labels: &[String]) -> Result<Share, SiteError> {
-        SharedText::read(&self.config, seed, client, labels)?.tokenize(&self.tokenizer, self.config.data.max_length)
+        let max_length = self.config.data.max_length;
+        if self.model.decoder().is_some() {
+            self.model.check_length(max_length)?;
+            return Share::read_passages(&self.config, &self.tokenizer, seed, client);
+        }
+        SharedText::read(&self.config, seed, client, labels)?.tokenize(&self.tokenizer, max_length)
     }
-}
-
-/// The labels that a site happens to have, in the order of a federation's.
-///
-/// # Errors
-/// Rows that cannot be read.
-pub(crate) fn own_labels(data: &DataConfig) -> Result<Vec<String>, SiteError> {
-    Ok(LoadedText::labels_of(data)?)
 }

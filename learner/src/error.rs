@@ -134,6 +134,31 @@ pub enum LearnerError {
         /// Rows of the model's embedding.
         vocabulary: usize,
     },
+    /// A tokenizer whose directory does not say which token ends a sequence.
+    #[error(
+        "{}: no token ends a sequence: expected eos_token in tokenizer_config.json or eos_token_id in config.json beside it",
+        file.display()
+    )]
+    NoEnd {
+        /// The tokenizer file.
+        file: PathBuf,
+    },
+    /// A chat template that is missing or cannot be applied.
+    #[error("{}: chat template: {reason}", directory.display())]
+    ChatTemplate {
+        /// The model directory.
+        directory: PathBuf,
+        /// The template engine's words.
+        reason: String,
+    },
+    /// Sequences beyond the positions that a model knows.
+    #[error("max-length is {max_length}, the model was made for at most {longest} tokens")]
+    TooLong {
+        /// `max-length`.
+        max_length: usize,
+        /// Positions of the model.
+        longest: usize,
+    },
     /// A text that the tokenizer refused.
     #[error("cannot tokenize a text of {bytes} bytes: {reason}")]
     Encode {
@@ -142,6 +167,27 @@ pub enum LearnerError {
         /// The tokenizer library's words.
         reason: String,
     },
+    /// Tokens that the tokenizer cannot make a text of.
+    #[error("cannot make a text of {tokens} tokens: {reason}")]
+    Decode {
+        /// Number of tokens.
+        tokens: usize,
+        /// The tokenizer library's words.
+        reason: String,
+    },
+    /// A setting of generation without a meaning.
+    #[error("generation: {key} is {found}, expected {expected}")]
+    Generation {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What is possible.
+        expected: String,
+    },
+    /// A model that predicts labels and was asked for text.
+    #[error("the model has no output layer for tokens, so it cannot write text")]
+    NotADecoder,
     /// Target modules that name no linear module of the model.
     #[error("target module {target} matches none of the model's linear modules ({})", known.join(", "))]
     TargetModule {
@@ -167,6 +213,12 @@ pub enum LearnerError {
     Head {
         /// Width of the features that the head sees.
         hidden: usize,
+        /// Names and shapes found.
+        found: Vec<(String, Vec<usize>)>,
+    },
+    /// A head in the adapter of a model that predicts tokens by its own output layer.
+    #[error("the adapter's head is {found:?}, expected none: the model predicts tokens by its own output layer")]
+    HeadOfDecoder {
         /// Names and shapes found.
         found: Vec<(String, Vec<usize>)>,
     },

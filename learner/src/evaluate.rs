@@ -1,4 +1,4 @@
-//! How good an adapter is on some rows: loss, accuracy and macro F1.
+//! How good an adapter is on some rows: loss and accuracy, with macro F1 of labels or the perplexity of tokens.
 
 mod counts;
 
@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Batch, Dataset, GroupedAdapter, Inputs, LearnerError, Model, evaluate::counts::Counts, train::cross_entropy,
+    Batch, Dataset, GroupedAdapter, Inputs, LearnerError, Model, Targets, evaluate::counts::Counts,
+    train::cross_entropy,
 };
 
 /// Examples of one batch together have at most about this many tokens: enough work for one pass, little memory.
@@ -17,17 +18,28 @@ const TOKENS_PER_BATCH: usize = 2048;
 /// Images have a length in pixels, of which a model makes some dozen tokens.
 const TOKENS_PER_IMAGE: usize = 32;
 
+/// Logits in memory at a time, for each thread: 16 MiB. A batch over a large vocabulary has many times as many.
+const LOGITS_AT_A_TIME: usize = 1 << 22;
+
 /// What evaluation found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Number of examples.
     pub examples: u64,
-    /// Mean cross-entropy, in nats.
+    /// Number of predicted tokens; absent for classifiers, which predict one label for each example.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Mean cross-entropy of the predictions, in nats: for each token, or for each example.
     pub loss: f64,
-    /// Share of examples whose label has the largest logit.
+    /// Share of the predictions in which what is right has the largest logit.
     pub accuracy: f64,
-    /// Unweighted mean of the F1 scores of all labels that occur among the examples or the predictions.
-    pub macro_f1: f64,
+    /// Unweighted mean of the F1 scores of all labels that occur among the examples or the predictions; absent for language
+    /// models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macro_f1: Option<f64>,
+    /// `exp(loss)`: among how many equally likely tokens a language model would be as unsure; absent for classifiers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<f64>,
 }
 
 /// The batches of some rows, to be used for many adapters.
@@ -64,18 +76,25 @@ impl EvaluationPlan {
     /// An adapter that does not fit the model, a label that the head does not have, a read-back that failed.
     pub fn evaluate(&self, model: &dyn Model, adapter: &Adapter) -> Result<Evaluation, LearnerError> {
         let grouped = GroupedAdapter::new(&[adapter], Factors::Neither, false, &model.device())?;
-        let counted: Vec<Counts> =
-            self.batches.par_iter().map(|batch| count(model, &grouped, batch)).collect::<Result<_, _>>()?;
+        let counted: Vec<Counts> = self
+            .batches
+            .par_iter()
+            .map(|batch| count(model, &grouped, batch, LOGITS_AT_A_TIME))
+            .collect::<Result<_, _>>()?;
         // Merged in batch order: floating-point sums must not depend on which batch was ready first.
         let mut total = Counts::default();
         for counts in &counted {
             total.merge(counts);
         }
+        let loss = total.loss / total.predictions as f64;
+        let is_language = self.batches.iter().any(|batch| matches!(batch.targets, Targets::Tokens(_)));
         Ok(Evaluation {
             examples: self.examples as u64,
-            loss: total.loss / self.examples as f64,
-            accuracy: total.correct() as f64 / self.examples as f64,
-            macro_f1: total.macro_f1(),
+            tokens: is_language.then_some(total.predictions),
+            loss,
+            accuracy: total.correct as f64 / total.predictions as f64,
+            macro_f1: (!is_language).then(|| total.macro_f1()),
+            perplexity: is_language.then(|| loss.exp()),
         })
     }
 }
@@ -116,20 +135,35 @@ fn cut<'a>(rows: &'a [u32], length: impl Fn(u32) -> usize + 'a) -> impl Iterator
     })
 }
 
-fn count(model: &dyn Model, adapter: &GroupedAdapter, batch: &Batch) -> Result<Counts, LearnerError> {
+/// Counts a batch's predictions; of a language model at most `at_a_time` logits are in memory, or one row of them.
+fn count(model: &dyn Model, adapter: &GroupedAdapter, batch: &Batch, at_a_time: usize) -> Result<Counts, LearnerError> {
     let adapter = adapter.clone().with_examples(vec![batch.targets.examples()]);
-    let logits = model.forward(batch, &adapter, None);
-    let labels = logits.dims()[1];
+    let features = model.features(batch, Some(&adapter), None);
     let targets = batch.targets.ids();
-    check_labels(targets, labels)?;
-    let losses = cross_entropy(logits.clone(), targets);
-    let losses: Vec<f32> = read(losses)?;
-    let logits: Vec<f32> = read(logits)?;
     let mut counts = Counts::default();
-    for ((row, &label), loss) in logits.chunks_exact(labels).zip(targets).zip(losses) {
-        counts.add(label, largest(row), f64::from(loss));
+    let rows = model.decoder().map_or(targets.len(), |decoder| at_a_time / decoder.vocabulary()).max(1);
+    for (index, targets) in targets.chunks(rows).enumerate() {
+        let features = features.clone().narrow(0, index * rows, targets.len());
+        let logits = model.logits(features, &adapter.clone().with_examples(vec![targets.len()]));
+        add(&mut counts, logits, targets, matches!(batch.targets, Targets::Labels(_)))?;
     }
     Ok(counts)
+}
+
+/// Counts predictions by their logits, one row each.
+fn add(counts: &mut Counts, logits: Tensor<2>, targets: &[u32], are_labels: bool) -> Result<(), LearnerError> {
+    let columns = logits.dims()[1];
+    check_labels(targets, columns)?;
+    let losses: Vec<f32> = read(cross_entropy(logits.clone(), targets))?;
+    let logits: Vec<f32> = read(logits)?;
+    for ((row, &target), loss) in logits.chunks_exact(columns).zip(targets).zip(losses) {
+        let prediction = largest(row);
+        counts.add(target == prediction, f64::from(loss));
+        if are_labels {
+            counts.add_label(target, prediction);
+        }
+    }
+    Ok(())
 }
 
 /// Checks that the head has every label.
@@ -147,7 +181,7 @@ pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Learne
 }
 
 /// Index of the largest logit, the first of equals.
-fn largest(logits: &[f32]) -> u32 {
+pub(crate) fn largest(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (index, &logit) in logits.iter().enumerate() {
         if logit > logits[best] {
@@ -167,6 +201,32 @@ mod tests {
         let rows: Vec<u32> = (0..7).collect();
         let batches: Vec<_> = cut(&rows, |row| lengths[row as usize]).collect();
         assert_eq!(batches, [&[0, 1][..], &[2], &[3], &[4, 5], &[6]]);
+    }
+
+    #[test]
+    fn a_bound_on_logits_in_memory_changes_no_count() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/decoders/llama");
+        let device = crate::device("cpu").unwrap();
+        let (model, _) = crate::load_pretrained(&directory, crate::Pooling::Mean, &device).unwrap();
+        let spec = fedlora_adapter::AdapterSpec {
+            kind: fedlora_adapter::AdapterKind::Lora,
+            rank: 2,
+            alpha: 2.0,
+            use_rslora: false,
+            projection_seed: 0,
+            modules: crate::target_modules(&*model, &["q_proj".to_owned()]).unwrap(),
+            head: model.head_spec(0),
+        };
+        let adapter = Adapter::zeros(std::sync::Arc::new(spec)).unwrap();
+        let grouped = GroupedAdapter::new(&[&adapter], Factors::Neither, false, &device).unwrap();
+        let sequences = [7, 12, 4].map(|length| crate::data::Sequence { ids: (1..=length).collect(), given: 2 });
+        let batch = Dataset::causal(&sequences).unwrap().batch(&[0, 1, 2]);
+        let whole = count(&*model, &grouped, &batch, usize::MAX).unwrap();
+        assert_eq!((whole.predictions, whole.loss.is_finite()), (17, true));
+        // Five rows at a time leave a rest of two; one row at a time is the least, however small the bound.
+        for at_a_time in [5 * 64, 1] {
+            assert_eq!(count(&*model, &grouped, &batch, at_a_time).unwrap(), whole);
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! - [`load_pretrained`] reads a Hugging Face directory into a frozen [`Model`] and its [`TextTokenizer`];
 //! - [`data`] reads files into a [`Dataset`];
 //! - [`LocalTrainer`] trains clients' adapters, several in one pass where that is faster ([`GroupedAdapter`]);
-//! - [`evaluate`](evaluate()) says how good an adapter is.
+//! - [`evaluate`](evaluate()) says how good an adapter is;
+//! - [`generate`](generate()) continues a text with a language model.
 //!
 //! On the CPU everything is deterministic to the bit, whatever the number of threads and whichever clients train side
 //! by side: work is shared out by rows, sequences and heads, never along a sum.
@@ -14,6 +15,7 @@ mod device;
 mod dropout;
 mod error;
 mod evaluate;
+mod generate;
 mod grouped;
 mod model;
 pub mod ops;
@@ -25,15 +27,16 @@ mod watch;
 
 pub use batch::{Batch, Inputs, NextTokens, Targets, Tokens};
 pub use burn::tensor::Device;
-pub use data::{DataConfig, DataError, Dataset, LoadedText};
+pub use data::{DataConfig, DataError, Dataset, LoadedPassages, LoadedText};
 pub use device::{DEVICES, device};
 pub use dropout::DropoutMasks;
 pub use error::LearnerError;
 pub use evaluate::{Evaluation, EvaluationPlan, evaluate};
+pub use generate::{Generation, generate};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
 pub use model::{
-    Bert, BertConfig, HEAD_BIAS, HEAD_WEIGHT, Model, ModelConfig, Pooling, Pretraining, Vit, VitConfig,
-    load_pretrained, random_pretrained, target_modules,
+    Bert, BertConfig, Decoder, HEAD_BIAS, HEAD_WEIGHT, KeyValueCache, Llama, Model, ModelConfig, Pooling, Pretraining,
+    Vit, VitConfig, load_pretrained, random_pretrained, target_modules,
 };
 pub use tokenizer::TextTokenizer;
 pub use toy::ToyTrainer;

@@ -3,7 +3,9 @@
 mod bert;
 mod block;
 mod config;
+mod decoder;
 mod linear;
+mod llama;
 mod pass;
 mod pooling;
 mod pretrained;
@@ -21,6 +23,8 @@ use crate::{Batch, DropoutMasks, GroupedAdapter, LearnerError};
 
 pub use bert::Bert;
 pub use config::BertConfig;
+pub use decoder::{Decoder, KeyValueCache};
+pub use llama::Llama;
 pub use pooling::Pooling;
 pub use pretrained::{load_pretrained, random_pretrained};
 pub use source::ModelConfig;
@@ -32,7 +36,10 @@ pub const HEAD_WEIGHT: &str = "classifier.weight";
 /// Name of the classification head's bias, `[labels]`.
 pub const HEAD_BIAS: &str = "classifier.bias";
 
-/// A frozen encoder with room for adapters. One model serves any number of threads and clients at a time.
+/// A frozen model with room for adapters. One model serves any number of threads and clients at a time.
+///
+/// An encoder predicts labels by a head that is part of the adapters. A [`Decoder`] predicts the next token by its own output
+/// layer: its adapters have no head, and its batches have [`Targets::Tokens`](crate::Targets::Tokens).
 pub trait Model: Debug + Send + Sync {
     /// Where the weights are.
     fn device(&self) -> Device;
@@ -43,16 +50,17 @@ pub trait Model: Debug + Send + Sync {
     /// A frozen weight, `[d_out, d_in]`; none for a module that is not adaptable.
     fn frozen_weight(&self, module: &ModuleName) -> Option<HostTensor>;
 
-    /// Width of the features that the head sees.
+    /// Width of the features that the head or the output layer sees.
     fn feature_width(&self) -> usize;
 
-    /// One row of features for each example, `[examples, feature_width]`, without the head.
+    /// One row of features for each prediction, `[predictions, feature_width]`, without the head or the output layer: an
+    /// encoder has one prediction for each example.
     ///
     /// Without adapters this is the base model. The adapters say how many of the examples are each group's.
     ///
     /// # Panics
-    /// If the batch is not of the model's kind or holds token ids or sizes that the model does not have, or if the
-    /// adapters' examples do not sum to the batch's.
+    /// If the batch or its targets are not of the model's kind or hold token ids or sizes that the model does not have, or if
+    /// the adapters' examples do not sum to the batch's.
     fn features(
         &self,
         batch: &Batch,
@@ -60,16 +68,35 @@ pub trait Model: Debug + Send + Sync {
         dropout: Option<&mut DropoutMasks>,
     ) -> Tensor<2>;
 
-    /// Logits, `[examples, labels]`.
+    /// Logits of rows of features, `[rows, labels]`, or those of a decoder, `[rows, vocabulary]`, whatever the adapters.
     ///
     /// # Panics
-    /// As [`Model::features`]; if the adapters have no head.
-    fn forward(&self, batch: &Batch, adapters: &GroupedAdapter, dropout: Option<&mut DropoutMasks>) -> Tensor<2> {
-        adapters.classify(self.features(batch, Some(adapters), dropout))
+    /// If an encoder's adapters have no head, or if their examples do not sum to the rows.
+    fn logits(&self, features: Tensor<2>, adapters: &GroupedAdapter) -> Tensor<2> {
+        match self.decoder() {
+            Some(decoder) => decoder.logits(features),
+            None => adapters.classify(features),
+        }
     }
 
-    /// The classification head that the model's features need.
+    /// Logits, `[examples, labels]`, or those of a decoder, `[predictions, vocabulary]`.
+    ///
+    /// # Panics
+    /// As [`Model::features`] and [`Model::logits`].
+    fn forward(&self, batch: &Batch, adapters: &GroupedAdapter, dropout: Option<&mut DropoutMasks>) -> Tensor<2> {
+        self.logits(self.features(batch, Some(adapters), dropout), adapters)
+    }
+
+    /// The model as one that predicts tokens by itself; none if it needs a head.
+    fn decoder(&self) -> Option<&dyn Decoder> {
+        None
+    }
+
+    /// The classification head that the model's features need: nothing for a decoder, whatever the number of labels.
     fn head_spec(&self, labels: usize) -> HeadSpec {
+        if self.decoder().is_some() {
+            return HeadSpec::new();
+        }
         let weight = (HEAD_WEIGHT.to_owned(), vec![labels, self.feature_width()]);
         HeadSpec::from([weight, (HEAD_BIAS.to_owned(), vec![labels])])
     }
@@ -78,7 +105,8 @@ pub trait Model: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`LearnerError::AdaptedModule`] for a module that the model lacks or has with other widths,
-    /// [`LearnerError::Head`] for another head than [`Model::head_spec`]'s.
+    /// [`LearnerError::Head`] for another head than [`Model::head_spec`]'s, [`LearnerError::HeadOfDecoder`] for any in a
+    /// decoder's adapters.
     fn check(&self, spec: &AdapterSpec) -> Result<(), LearnerError> {
         let widths = |module: &ModuleSpec| (module.d_in, module.d_out);
         for (name, module) in &spec.modules {
@@ -88,11 +116,24 @@ pub trait Model: Debug + Send + Sync {
                 return Err(LearnerError::AdaptedModule { module, expected, found });
             }
         }
+        let found = || spec.head.iter().map(|(name, shape)| (name.clone(), shape.clone())).collect();
+        if self.decoder().is_some() {
+            return if spec.head.is_empty() { Ok(()) } else { Err(LearnerError::HeadOfDecoder { found: found() }) };
+        }
         let labels = spec.head.get(HEAD_BIAS).and_then(|shape| shape.first()).copied().unwrap_or(0);
         if labels > 0 && spec.head == self.head_spec(labels) {
             return Ok(());
         }
-        let found = spec.head.iter().map(|(name, shape)| (name.clone(), shape.clone())).collect();
-        Err(LearnerError::Head { hidden: self.feature_width(), found })
+        Err(LearnerError::Head { hidden: self.feature_width(), found: found() })
+    }
+    /// Checks that sequences of this many tokens are within the positions that a decoder knows.
+    ///
+    /// # Errors
+    /// [`LearnerError::TooLong`] where they are not.
+    fn check_length(&self, max_length: usize) -> Result<(), LearnerError> {
+        match self.decoder().map(Decoder::longest) {
+            Some(longest) if max_length > longest => Err(LearnerError::TooLong { max_length, longest }),
+            _ => Ok(()),
+        }
     }
 }

@@ -17,11 +17,14 @@ mod linear;
 mod linear_lora;
 mod mean_rows;
 mod optional;
+mod rms_norm;
+mod rotary;
+mod silu_gate;
 mod storage;
 #[cfg(test)]
 mod testing;
 
-pub use attention::attention;
+pub use attention::{CausalHeads, attention, causal_attention, causal_attention_of_last};
 pub use frozen_weight::FrozenWeight;
 pub use gelu::gelu;
 pub use grouped_linear::grouped_linear;
@@ -30,3 +33,6 @@ pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::linear;
 pub use linear_lora::{Lora, linear_lora};
 pub use mean_rows::mean_rows;
+pub use rms_norm::rms_norm;
+pub use rotary::rotary;
+pub use silu_gate::silu_gate;

@@ -1,4 +1,6 @@
-//! Text to token ids, by the model's own `tokenizer.json`.
+//! Text to token ids and back, by the model's own `tokenizer.json`.
+
+mod config;
 
 use std::{
     fmt,
@@ -13,11 +15,17 @@ use crate::{LearnerError, Tokens};
 /// less than a hundredth in the models at hand; a tokenizer that leaves more of them without a token is another one's.
 const LEAST_COVERAGE: f64 = 0.9;
 
+pub(crate) use config::{CHAT_TEMPLATE, TOKENIZER_CONFIG, TokenizerConfig};
+
+/// The tokenizer's file in a model directory.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+
 /// A Hugging Face tokenizer, without the padding and truncation that its file may ask for.
 #[derive(Clone)]
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     file: PathBuf,
+    end: Option<u32>,
 }
 
 impl fmt::Debug for TextTokenizer {
@@ -37,7 +45,34 @@ impl TextTokenizer {
         let mut tokenizer = Tokenizer::from_file(file).map_err(unusable)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(unusable)?;
-        Ok(Self { tokenizer, file: file.into() })
+        Ok(Self { tokenizer, file: file.into(), end: None })
+    }
+
+    /// Reads a model directory's `tokenizer.json` and, as far as they are there, `tokenizer_config.json` and
+    /// `config.json`, which tell the token that ends a sequence.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::from_file`]; [`LearnerError::Json`] for one of the others that makes no sense.
+    pub fn from_directory(directory: &Path) -> Result<Self, LearnerError> {
+        let mut tokenizer = Self::from_file(&directory.join(TOKENIZER))?;
+        let named = TokenizerConfig::read(directory)?.end;
+        let named = named.and_then(|token| tokenizer.tokenizer.token_to_id(&token));
+        tokenizer.end = if named.is_some() { named } else { config::numbered_end(directory)? };
+        Ok(tokenizer)
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The token that ends a sequence.
+    ///
+    /// # Errors
+    /// [`LearnerError::NoEnd`] where the model's directory names none.
+    pub fn end(&self) -> Result<u32, LearnerError> {
+        self.end.ok_or_else(|| LearnerError::NoEnd { file: self.file.clone() })
     }
 
     /// Checks that the tokens are those of a model with this many token embeddings.
@@ -89,10 +124,44 @@ impl TextTokenizer {
         self.tokens((text, pair).into(), text.len() + pair.len())
     }
 
+    /// The tokens of a text that others are to follow: with the special tokens in front of it, and none behind.
+    ///
+    /// # Errors
+    /// [`LearnerError::Encode`] for a text that the tokenizer refuses.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, LearnerError> {
+        let mut ids = self.encode(text)?.ids;
+        // Some tokenizers end every sequence by themselves.
+        if ids.last().copied() == self.end && !ids.is_empty() {
+            ids.pop();
+        }
+        Ok(ids)
+    }
+
+    /// The tokens of a text that follows others: without special tokens.
+    ///
+    /// # Errors
+    /// [`LearnerError::Encode`] for a text that the tokenizer refuses.
+    pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>, LearnerError> {
+        Ok(self.encoding(text.into(), text.len(), false)?.get_ids().to_vec())
+    }
+
+    /// The text of some tokens, without special ones.
+    ///
+    /// # Errors
+    /// [`LearnerError::Decode`] for tokens that the tokenizer refuses.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, LearnerError> {
+        let decoded = self.tokenizer.decode(ids, true);
+        decoded.map_err(|error| LearnerError::Decode { tokens: ids.len(), reason: error.to_string() })
+    }
+
     fn tokens(&self, input: EncodeInput<'_>, bytes: usize) -> Result<Tokens, LearnerError> {
-        let encoded = self.tokenizer.encode_fast(input, true);
-        let encoding: Encoding = encoded.map_err(|error| LearnerError::Encode { bytes, reason: error.to_string() })?;
+        let encoding = self.encoding(input, bytes, true)?;
         let segments = encoding.get_type_ids().iter().map(|&segment| segment as u8).collect();
         Ok(Tokens { ids: encoding.get_ids().to_vec(), segments })
+    }
+
+    fn encoding(&self, input: EncodeInput<'_>, bytes: usize, special: bool) -> Result<Encoding, LearnerError> {
+        let encoded = self.tokenizer.encode_fast(input, special);
+        encoded.map_err(|error| LearnerError::Encode { bytes, reason: error.to_string() })
     }
 }

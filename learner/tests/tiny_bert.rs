@@ -269,8 +269,12 @@ fn a_spoilt_directory_is_an_error_that_names_the_file_and_what_is_wrong() {
 
 #[test]
 fn another_architecture_or_another_models_tokenizer_is_refused() {
-    let llama = spoilt(|directory| replace(&directory.join("config.json"), "\"bert\"", "\"llama\""));
-    assert!(matches!(&llama, LearnerError::Config { key: "model_type", found, .. } if found == "\"llama\""), "{llama}");
+    let other = spoilt(|directory| replace(&directory.join("config.json"), "\"bert\"", "\"mamba\""));
+    let LearnerError::Config { key, found, expected, .. } = other else { panic!("{other}") };
+    assert_eq!(
+        (key, found.as_str(), expected.as_str()),
+        ("model_type", "mamba", "one of bert, llama, mistral, qwen2, qwen3")
+    );
     let relu = spoilt(|directory| replace(&directory.join("config.json"), "\"gelu\"", "\"relu\""));
     assert!(matches!(relu, LearnerError::Config { key: "hidden_act", .. }), "{relu}");
     let heads = spoilt(|directory| replace(&directory.join("config.json"), "_heads\": 3", "_heads\": 5"));

@@ -64,7 +64,7 @@ pub fn material(config: &Config, device: &Device) -> Result<Material, Simulation
     };
     let Quickstart { train, test, clients, .. } = data;
     let peft = PeftOptions { base_model: MODEL.to_owned(), task_type: None, dropout: config.run.lora.lora_dropout };
-    Ok(Material { model, train: Arc::new(train), test: Arc::new(test), given: Some(clients), peft })
+    Ok(Material { model, train: Arc::new(train), test: Arc::new(test), given: Some(clients), peft, left_out: 0 })
 }
 
 /// The pretrained model; a bar shows the passes, silent when standard error is not a terminal.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fedlora_adapter::{Adapter, AdapterError, ClientId, Directive, HeadPolicy, RoundId, Side};
+use fedlora_adapter::{Adapter, AdapterError, AdapterSpec, ClientId, Directive, HeadPolicy, RoundId, Side};
 use fedlora_client::{KeptStore, Participant};
 use fedlora_learner::{Evaluation, EvaluationPlan, LearnerError, Model};
 
@@ -57,7 +57,7 @@ impl Evaluator {
         directive: Directive,
         states: &States,
     ) -> Result<Evaluations, EvaluationError> {
-        let personal = keeps_something(directive);
+        let personal = keeps_something(directive, global.spec());
         let on_test = |adapter: &Adapter| self.test.evaluate(&*self.model, adapter);
         let global_on_test = if round.0 == 0 || !personal { Some(on_test(global)?) } else { None };
         let (mut own, mut everywhere) = (Vec::new(), Vec::new());
@@ -78,20 +78,26 @@ impl Evaluator {
     }
 }
 
-/// Whether clients have anything of their own under a directive.
-fn keeps_something(directive: Directive) -> bool {
+/// Whether clients have anything of their own under a directive. A personal head is nothing where adapters have no head.
+fn keeps_something(directive: Directive, spec: &AdapterSpec) -> bool {
     let kept = |side| directive.train.contains(side) && !directive.download.contains(side);
-    directive.head == HeadPolicy::Personal || kept(Side::A) || kept(Side::B)
+    let keeps_head = directive.head == HeadPolicy::Personal && !spec.head.is_empty();
+    keeps_head || kept(Side::A) || kept(Side::B)
 }
 
-/// Unweighted mean over clients: a small institution counts as much as a large one.
+/// Unweighted mean over clients: a small institution counts as much as a large one. Perplexity is that of the mean loss.
 fn mean(evaluations: &[Evaluation]) -> Option<Evaluation> {
     let count = evaluations.len() as f64;
     let average = |value: fn(&Evaluation) -> f64| evaluations.iter().map(value).sum::<f64>() / count;
+    let loss = average(|evaluation| evaluation.loss);
+    let macro_f1: Option<f64> = evaluations.iter().map(|evaluation| evaluation.macro_f1).sum();
+    let tokens: Option<u64> = evaluations.iter().map(|evaluation| evaluation.tokens).sum();
     (!evaluations.is_empty()).then(|| Evaluation {
         examples: evaluations.iter().map(|evaluation| evaluation.examples).sum(),
-        loss: average(|evaluation| evaluation.loss),
+        tokens,
+        loss,
         accuracy: average(|evaluation| evaluation.accuracy),
-        macro_f1: average(|evaluation| evaluation.macro_f1),
+        macro_f1: macro_f1.map(|sum| sum / count),
+        perplexity: tokens.map(|_| loss.exp()),
     })
 }

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{Adapter, AdapterSpec, ClientId, ModuleName, PeftOptions, Seed};
 use fedlora_aggregation::{self as aggregation, Init};
-use fedlora_learner::{Dataset, Device, LoadedText, Model, data::split_personal, target_modules};
+use fedlora_learner::{
+    Dataset, Device, LearnerError, LoadedPassages, LoadedText, Model, TextTokenizer, data::split_personal,
+    target_modules,
+};
 
 use crate::{builtin, config::Config, error::SimulationError, partition};
 
@@ -23,6 +26,8 @@ pub struct Material {
     pub given: Option<Vec<Vec<u32>>>,
     /// What PEFT files say about the base.
     pub peft: PeftOptions,
+    /// Rows that were left out because their prompts leave no room for a response.
+    pub left_out: usize,
 }
 
 /// Who holds which rows of the training set.
@@ -44,11 +49,10 @@ impl Material {
             return builtin::material(config, device);
         }
         let (model, tokenizer) = config.model.load(Seed(config.run.seed), device)?;
-        let text = LoadedText::load(&config.data.source, Seed(config.run.seed))?;
-        let given = text.clients().map(<[Vec<u32>]>::to_vec);
-        let (train, test) = text.tokenize(&tokenizer, config.data.source.max_length)?;
-        let peft = config.model.peft(config.run.lora.lora_dropout);
-        Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft })
+        let read = if model.decoder().is_some() { passages } else { labelled };
+        let Examples { train, test, given, left_out } = read(config, &*model, &tokenizer)?;
+        let peft = config.model.peft(&*model, config.run.lora.lora_dropout);
+        Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft, left_out })
     }
 
     /// Divides the training rows among clients by the configuration.
@@ -98,4 +102,27 @@ impl Material {
         let weight = |module: &ModuleName| self.model.frozen_weight(module);
         Ok(aggregation::initial(Arc::clone(spec), init, Seed(seed), &weight)?)
     }
+}
+
+/// What is read for a model.
+struct Examples {
+    train: Dataset,
+    test: Dataset,
+    given: Option<Vec<Vec<u32>>>,
+    left_out: usize,
+}
+
+/// Examples of a classifier.
+fn labelled(config: &Config, _: &dyn Model, tokenizer: &TextTokenizer) -> Result<Examples, LearnerError> {
+    let text = LoadedText::load(&config.data.source, Seed(config.run.seed))?;
+    let (train, test) = text.tokenize(tokenizer, config.data.source.max_length)?;
+    Ok(Examples { train, test, given: text.clients().map(<[Vec<u32>]>::to_vec), left_out: 0 })
+}
+
+/// Examples of a causal language model.
+fn passages(config: &Config, model: &dyn Model, tokenizer: &TextTokenizer) -> Result<Examples, LearnerError> {
+    model.check_length(config.data.source.max_length)?;
+    let text = LoadedPassages::load(&config.data.source, tokenizer, Seed(config.run.seed))?;
+    let (train, test) = text.datasets()?;
+    Ok(Examples { train, test, given: text.clients().map(<[Vec<u32>]>::to_vec), left_out: text.left_out() })
 }

@@ -94,15 +94,16 @@ pub struct Tail {
     pub mean_of_last_n: f64,
     /// How many were averaged.
     pub n: u64,
-    /// Best evaluated round. Chosen on the test set, so an upper bound rather than a result.
+    /// Best evaluated round: the largest accuracy, the smallest perplexity. Chosen on the test set, so a bound rather than a
+    /// result.
     pub best: f64,
     /// The round of `best`.
     pub best_round: u64,
 }
 
-/// Accuracy of the three evaluations over a run.
+/// One figure of the three evaluations over a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct SummaryAccuracy {
+pub struct SummaryTails {
     /// The global model on the global test set.
     pub global: Option<Tail>,
     /// Personal models on their own test splits.
@@ -126,8 +127,11 @@ pub struct Summary {
     pub status: String,
     /// Rounds done.
     pub rounds: u64,
-    /// Accuracies.
-    pub accuracy: SummaryAccuracy,
+    /// Accuracies; for language models the shares of tokens predicted rightly.
+    pub accuracy: SummaryTails,
+    /// Perplexities of a language model; absent for classifiers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub perplexity: Option<SummaryTails>,
     /// The last evaluations in full.
     pub evaluations: Evaluations,
     /// Last training loss.

@@ -36,7 +36,7 @@ impl Observer for Unwatched {
 pub struct Bar {
     progress: ProgressBar,
     label: String,
-    accuracy: String,
+    score: String,
     clients: (u64, u64),
     round: u64,
 }
@@ -50,12 +50,12 @@ impl Bar {
         // An invalid template would be a mistake in the line above; the plain style still shows progress.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         progress.set_style(style.progress_chars("━╸─"));
-        Self { progress, label: label.into(), accuracy: String::new(), clients: (0, 0), round: 0 }
+        Self { progress, label: label.into(), score: String::new(), clients: (0, 0), round: 0 }
     }
 
     fn show(&self, num_rounds: u64) {
         let (done, all) = self.clients;
-        self.progress.set_message(format!("{}/{num_rounds} · client {done}/{all}{}", self.round, self.accuracy));
+        self.progress.set_message(format!("{}/{num_rounds} · client {done}/{all}{}", self.round, self.score));
     }
 
     fn rounds(&self) -> u64 {
@@ -93,7 +93,10 @@ impl Observer for Bar {
     fn done(&mut self, metrics: &RoundMetrics) {
         let shown = metrics.evaluations.personal_own.as_ref().or(metrics.evaluations.global.as_ref());
         if let Some(evaluation) = shown {
-            self.accuracy = format!(" · accuracy {:.3}", evaluation.accuracy);
+            self.score = match evaluation.perplexity {
+                Some(perplexity) => format!(" · perplexity {perplexity:.2}"),
+                None => format!(" · accuracy {:.3}", evaluation.accuracy),
+            };
         }
         self.progress.set_position(metrics.round * SCALE);
         if metrics.round == self.rounds() {

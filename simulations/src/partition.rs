@@ -47,7 +47,7 @@ impl Partition {
         let count = |rows: &Vec<u32>| {
             let mut counts = vec![0; dataset.label_names().len()];
             for &row in rows {
-                counts[dataset.label(row) as usize] += 1;
+                counts[dataset.labels()[row as usize] as usize] += 1;
             }
             counts
         };
@@ -81,6 +81,7 @@ pub fn partition(
         PartitionKind::Iid => {
             Partition::numbered(even::deal((0..dataset.len() as u32).collect(), config.clients(), rng))
         }
+        PartitionKind::Dirichlet if dataset.label_names().is_empty() => return Err(PartitionError::NoLabels),
         PartitionKind::Dirichlet => Partition::numbered(dirichlet::draw(config, dataset.labels(), rng)?),
         PartitionKind::Column => natural::by_group(config, dataset)?,
         PartitionKind::ColumnShards => natural::shards(config, dataset, rng)?,

@@ -18,6 +18,7 @@ mod table;
 
 use std::{fs, path::Path};
 
+use fedlora_learner::Evaluation;
 use fedlora_privacy::Epsilon;
 use serde::de::Error as _;
 
@@ -28,10 +29,10 @@ use crate::{
     record,
 };
 use format::{NOTHING, fixed, or_nothing, plain, push, significant};
-use measure::{ABSENT, BEST_IS_CHOSEN, MEASURES, Measure, UNTRAINED, global_untrained};
+use measure::{ABSENT, BEST_IS_CHOSEN, MEASURES, Measure, Score, UNTRAINED, global_untrained};
 use table::{Column, Table};
 
-pub use comparison::{Comparison, ComparisonRow, REFERENCES, RowAccuracy, RowTail};
+pub use comparison::{Comparison, ComparisonRow, REFERENCES, RowTail, RowTails};
 pub use error::ReportError;
 pub use spread::Spread;
 
@@ -99,7 +100,7 @@ pub fn run_table(record: &RunRecord) -> String {
     let summary = &record.summary;
     let (name, method, status) = (plain(&summary.name), plain(&summary.method), plain(&summary.status));
     let heading = format!("{name}: {method}, seed {}, {} rounds, {status}", summary.seed, summary.rounds);
-    let mut text = format!("{heading}\n\n{}\n", accuracies(record).render());
+    let mut text = format!("{heading}\n\n{}\n", scores(record).render());
     for note in run_notes(record) {
         push(&mut text, format_args!("{note}\n"));
     }
@@ -111,31 +112,38 @@ pub fn run_table(record: &RunRecord) -> String {
 }
 
 /// The three evaluations of a run, one a row.
-fn accuracies(record: &RunRecord) -> Table {
+fn scores(record: &RunRecord) -> Table {
     let summary = &record.summary;
-    let tails = MEASURES.map(|measure| (measure.tail)(&summary.accuracy));
+    let score = Score::of_summary(summary);
+    let tails = score.tails(summary);
     let lasts = MEASURES.map(|measure| (measure.of)(&summary.evaluations));
     let mark = if global_untrained(record) { "†" } else { "" };
     let marked = |measure: &Measure| measure.key == MEASURES[0].key && tails[0].is_some();
     let title = |measure: &Measure| format!("{}{}", measure.title, if marked(measure) { mark } else { "" });
     let n = tails.iter().flatten().map(|tail| tail.n).max().unwrap_or(0).to_string();
-    let tail = |cell: fn(&Tail) -> String| tails.map(|tail| or_nothing(tail.map(cell))).to_vec();
-    let loss = lasts.map(|found| or_nothing(found.map(|found| fixed(found.loss)))).to_vec();
-    let f1 = lasts.map(|found| or_nothing(found.map(|found| fixed(found.macro_f1)))).to_vec();
+    let tail = |cell: &dyn Fn(&Tail) -> String| tails.map(|tail| or_nothing(tail.map(cell))).to_vec();
+    let last = |value: fn(&Evaluation) -> Option<f64>| {
+        lasts.map(|found| or_nothing(found.and_then(value).map(fixed))).to_vec()
+    };
+    let second = match score {
+        Score::Accuracy => Column::new("", ["last", "macro F1"], last(|found| found.macro_f1)),
+        Score::Perplexity => Column::new("", ["last", "accuracy"], last(|found| Some(found.accuracy))),
+    };
+    let best = |tail: &Tail| format!("{} ({})", score.show(tail.best), tail.best_round);
     let columns = vec![
-        Column::new("", ["last", "round"], tail(|tail| fixed(tail.last))),
-        Column::new("", ["mean of", &format!("last {n}")], tail(|tail| fixed(tail.mean_of_last_n))),
-        Column::new("", ["best", "(round)"], tail(|tail| format!("{} ({})", fixed(tail.best), tail.best_round))),
-        Column::new("", ["last", "macro F1"], f1),
-        Column::new("", ["last", "loss"], loss),
+        Column::new("", ["last", "round"], tail(&|tail| score.show(tail.last))),
+        Column::new("", ["mean of", &format!("last {n}")], tail(&|tail| score.show(tail.mean_of_last_n))),
+        Column::new("", ["best", "(round)"], tail(&best)),
+        second,
+        Column::new("", ["last", "loss"], last(|found| Some(found.loss))),
     ];
     let names: Vec<String> = MEASURES.iter().map(title).collect();
-    Table { title: "accuracy".to_owned(), apart: names.len(), names, columns }
+    Table { title: score.name().to_owned(), apart: names.len(), names, columns }
 }
 
-/// What the marks in [`accuracies`] mean, as far as they occur.
+/// What the marks in [`scores`] mean, as far as they occur.
 fn run_notes(record: &RunRecord) -> Vec<&'static str> {
-    let tails = MEASURES.map(|measure| (measure.tail)(&record.summary.accuracy));
+    let tails = Score::of_summary(&record.summary).tails(&record.summary);
     let mut notes = Vec::new();
     if tails.iter().any(Option::is_some) {
         notes.push(BEST_IS_CHOSEN);

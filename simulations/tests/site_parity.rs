@@ -13,6 +13,7 @@ use fedlora_simulations::{
 
 const TINY_BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/tiny_bert");
 const PRESET: &str = include_str!("../configs/sentences-minilm.toml");
+const TINY_LLAMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/decoders/llama");
 /// The three sources, in the order of their clients.
 const FILES: [&str; 3] = ["amazon_cells_labelled.txt", "imdb_labelled.txt", "yelp_labelled.txt"];
 
@@ -75,11 +76,35 @@ fn a_site_reads_the_rows_that_the_simulator_gives_the_same_client() {
 fn a_site_comes_to_the_adapter_that_the_simulator_comes_to_for_the_same_client() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     write(folder.path());
-    let config = preset(folder.path());
+    sites_agree_with(&preset(folder.path()), folder.path(), FILES);
+}
+
+#[test]
+fn a_site_with_a_language_model_agrees_with_the_simulator_too() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let files = ["a.txt", "b.txt", "c.txt"];
+    for (source, file) in files.into_iter().enumerate() {
+        let words = (0..150 + 20 * source).map(|place| format!("w{} ", 4 + place * (source + 1) % 60));
+        fs::write(folder.path().join(file), words.collect::<String>()).expect("writable");
+    }
+    let overrides = [
+        format!("model.path={TINY_LLAMA}"),
+        format!("data.path={}", folder.path().display()),
+        "data.format=text".to_owned(),
+        "data.max-length=8".to_owned(),
+        "lora.target_modules=all-linear".to_owned(),
+        "batch-size=4".to_owned(),
+    ];
+    let config = config::parse(PRESET.parse().expect("valid TOML"), &overrides).expect("valid");
+    sites_agree_with(&config, folder.path(), files);
+}
+
+/// Each file is a client of the simulation and the only file of a site.
+fn sites_agree_with(config: &Config, folder: &Path, files: [&str; 3]) {
     let device = device("cpu").expect("known");
-    let material = Material::load(&config, &device).expect("loads");
-    let clients = material.clients(&config).expect("three clients");
-    let spec = material.spec(&config).expect("an adapter");
+    let material = Material::load(config, &device).expect("loads");
+    let clients = material.clients(config).expect("three clients");
+    let spec = material.spec(config).expect("an adapter");
     let start = material.initial(&spec, config.run.init().expect("known"), config.run.seed).expect("a first adapter");
     let strategy = config.run.strategy().expect("known");
     let plan = Arc::new(RoundPlan {
@@ -96,8 +121,8 @@ fn a_site_comes_to_the_adapter_that_the_simulator_comes_to_for_the_same_client()
     let mut simulated =
         LocalTrainer::new(Arc::clone(&material.model), Arc::clone(&material.train), Arc::new(shards)).expect("rows");
     let state = tempfile::tempdir().expect("a temporary directory");
-    for (client, file) in clients.train.keys().copied().zip(FILES) {
-        let own = Site::load(site(&config, &folder.path().join(file)), Seed(0), &device).expect("loads");
+    for (client, file) in clients.train.keys().copied().zip(files) {
+        let own = Site::load(site(config, &folder.join(file)), Seed(0), &device).expect("loads");
         assert_eq!(own.examples().expect("readable"), clients.train[&client].len() as u64);
         let terms = Terms::default();
         let labels = material.train.label_names().to_vec();

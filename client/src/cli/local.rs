@@ -15,7 +15,7 @@ use crate::{
     Site,
     config::{ConfigError, JobConfig, LoraConfig},
     files,
-    site::{Share, SiteError, own_labels},
+    site::{Share, SiteError},
 };
 
 /// Whoever trains alone is the first client of a federation of one.
@@ -44,14 +44,14 @@ struct Opened {
 fn open(args: &JobArgs) -> Result<Opened, CliError> {
     let config = JobConfig::load(&args.config, &args.set)?;
     threads(args.threads)?;
-    let labels = if args.labels.is_empty() { own_labels(&config.site.data)? } else { args.labels.clone() };
     let site = Site::load(config.site.clone(), Seed(config.seed), &device(&args.device)?)?;
+    let labels = if args.labels.is_empty() { site.own_labels()? } else { args.labels.clone() };
     Ok(Opened { config, site, labels })
 }
 
 pub(super) fn describe(args: &DescribeArgs) -> Result<Answer, CliError> {
     let Opened { config, site, labels } = open(&args.job)?;
-    let PeftOptions { base_model, task_type, .. } = config.site.model.peft(0.0);
+    let PeftOptions { base_model, task_type, .. } = config.site.model.peft(&**site.model(), 0.0);
     let modules = target_modules(&**site.model(), &config.lora.target_modules)?;
     let head = site.model().head_spec(labels.len());
     let description = ModelDescription { base_model, task_type, digest: site.digest(), modules, head, labels };
@@ -91,7 +91,7 @@ pub(super) fn train(args: &TrainLocalArgs) -> Result<Answer, CliError> {
     let mut trainer = LocalTrainer::new(Arc::clone(site.model()), Arc::clone(&share.train), shards)?;
     let outcome = trainer.train(&[Job { client: ALONE, plan: Arc::new(plan), start }]).pop();
     let outcome = outcome.ok_or(SiteError::NoResult)??;
-    write_peft(&args.out, &outcome.adapter, &config.site.model.peft(config.lora.lora_dropout))?;
+    write_peft(&args.out, &outcome.adapter, &config.site.model.peft(&**site.model(), config.lora.lora_dropout))?;
     let evaluation = test(&site, &share, &outcome.adapter)?;
     let mut text = format!(
         "trained    {} examples, {} steps, mean loss {:.4}\nadapter    {}\n",
@@ -100,10 +100,12 @@ pub(super) fn train(args: &TrainLocalArgs) -> Result<Answer, CliError> {
         outcome.train_loss,
         args.out.display()
     );
+    text += &left_out(&share);
     text += &evaluation.map(|found| line(&found)).unwrap_or_default();
     let data = json!({
         "adapter": args.out,
         "examples": outcome.examples,
+        "left_out": share.left_out,
         "steps": outcome.steps,
         "train_loss": outcome.train_loss,
         "evaluation": evaluation,
@@ -119,7 +121,9 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<Answer, CliError> {
     let adapter = read_peft(&args.adapter, &spec, &Adapter::zeros(Arc::clone(&spec))?)?;
     let evaluation = test(&site, &share, &adapter)?;
     let evaluation = evaluation.ok_or(fedlora_learner::LearnerError::NoExamples)?;
-    Ok(Answer::new(line(&evaluation), json!({ "adapter": args.adapter, "evaluation": evaluation })))
+    let text = format!("{}{}", left_out(&share), line(&evaluation));
+    let data = json!({ "adapter": args.adapter, "left_out": share.left_out, "evaluation": evaluation });
+    Ok(Answer::new(text, data))
 }
 
 /// The site's test rows; none where it holds none out.
@@ -132,10 +136,21 @@ fn test(site: &Site, share: &Share, adapter: &Adapter) -> Result<Option<Evaluati
 }
 
 fn line(found: &Evaluation) -> String {
-    format!(
-        "tested     {} examples: accuracy {:.4}, loss {:.4}, macro F1 {:.4}",
-        found.examples, found.accuracy, found.loss, found.macro_f1
-    )
+    let Evaluation { examples, tokens, loss, accuracy, macro_f1, perplexity } = found;
+    let tokens = tokens.map(|tokens| format!(" ({tokens} tokens)")).unwrap_or_default();
+    let perplexity = perplexity.map(|perplexity| format!("perplexity {perplexity:.3}, ")).unwrap_or_default();
+    let macro_f1 = macro_f1.map(|macro_f1| format!(", macro F1 {macro_f1:.4}")).unwrap_or_default();
+    format!("tested     {examples} examples{tokens}: {perplexity}accuracy {accuracy:.4}, loss {loss:.4}{macro_f1}")
+}
+
+/// Says that rows were left out, if any were.
+fn left_out(share: &Share) -> String {
+    match share.left_out {
+        0 => String::new(),
+        rows => {
+            format!("left out   {rows} (prompts leave no room for a response in data.max-length tokens)\n")
+        }
+    }
 }
 
 /// The keys of `adapter_config.json` that a specification follows from, and VeRA's seed; the rest is checked when the

@@ -1,7 +1,7 @@
 //! What can be checked without the coordinator.
 
 use fedlora_adapter::{ClientId, Digest, Seed};
-use fedlora_learner::device as open_device;
+use fedlora_learner::{LoadedText, TextTokenizer, device as open_device};
 
 use super::{Check, open_state};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     clock,
     config::JoinConfig,
     identity::{Lifetime, lifetime},
-    site::{SharedText, own_labels},
+    site::{Share, SharedText, SiteError},
 };
 
 /// Room that a client should have for adapters and updates.
@@ -106,15 +106,14 @@ fn free_bytes(_: &JoinConfig) -> Option<u64> {
 
 /// The rows that this client trains on, read with its own labels; none if they cannot be read.
 pub(super) fn data(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Rows> {
-    let read = || {
-        let labels = own_labels(&config.site.data)?;
-        let share = SharedText::read(&config.site, Seed(0), ClientId(0), &labels)?;
-        Ok::<_, crate::SiteError>(Rows { examples: share.rows.len() as u64, labels })
-    };
-    match read() {
+    match rows(config) {
         Ok(rows) => {
-            let found = format!("{} rows to train on, labels {}", rows.examples, rows.labels.join(", "));
-            checks.push(Check::passed("data", found));
+            let labels = if rows.labels.is_empty() { "none" } else { &rows.labels.join(", ") };
+            let found = format!("{} rows to train on, labels {labels}", rows.examples);
+            checks.push(match rows.left_out {
+                0 => Check::passed("data", found),
+                n => Check::warning("data", format!("{found}; {n} rows left out"), "raise data.max-length to use them"),
+            });
             Some(rows)
         }
         Err(error) => {
@@ -124,11 +123,26 @@ pub(super) fn data(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Rows>
     }
 }
 
+fn rows(config: &JoinConfig) -> Result<Rows, SiteError> {
+    let (site, seed, client) = (&config.site, Seed(0), ClientId(0));
+    if site.model.is_decoder()? {
+        let tokenizer = TextTokenizer::from_directory(&site.model.path)?;
+        let share = Share::read_passages(site, &tokenizer, seed, client)?;
+        return Ok(Rows { examples: share.rows.len() as u64, labels: Vec::new(), left_out: share.left_out });
+    }
+    let labels = LoadedText::labels_of(&site.data)?;
+    let share = SharedText::read(site, seed, client, &labels)?;
+    Ok(Rows { examples: share.rows.len() as u64, labels, left_out: 0 })
+}
+
 /// What a site's data look like.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub(super) examples: u64,
+    /// None for a language model.
     pub(super) labels: Vec<String>,
+    /// Rows whose prompts leave no room for a response.
+    pub(super) left_out: usize,
 }
 
 pub(super) fn model(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Digest> {

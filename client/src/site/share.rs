@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use fedlora_adapter::{ClientId, Seed};
 use fedlora_learner::{
-    Dataset, LoadedText, TextTokenizer,
+    Dataset, LoadedPassages, LoadedText, TextTokenizer,
     data::{Record, split_personal},
 };
 
@@ -33,6 +33,28 @@ pub struct Share {
     pub own_test: Vec<u32>,
     /// The files that the rows come from.
     pub files: BTreeSet<Arc<Path>>,
+    /// Rows that were left out because their prompts leave no room for a response.
+    pub left_out: usize,
+}
+
+impl Share {
+    /// Reads a site's files for a causal language model. The federation's seed decides what is held out.
+    ///
+    /// # Errors
+    /// Rows that cannot be read; a site without rows to train on.
+    pub fn read_passages(
+        config: &SiteConfig,
+        tokenizer: &TextTokenizer,
+        seed: Seed,
+        client: ClientId,
+    ) -> Result<Self, SiteError> {
+        let text = LoadedPassages::load_site(&config.data, tokenizer, seed)?;
+        let all: Vec<u32> = (0..text.train().len() as u32).collect();
+        let (rows, own_test) = split_personal(&all, &[], config.personal_test_fraction, seed, client)?;
+        let files = text.train().iter().chain(text.test()).map(|row| Arc::clone(&row.file)).collect();
+        let (train, test) = text.datasets()?;
+        Ok(Self { train: Arc::new(train), test, rows, own_test, files, left_out: text.left_out() })
+    }
 }
 
 impl SharedText {
@@ -61,6 +83,6 @@ impl SharedText {
     pub fn tokenize(self, tokenizer: &TextTokenizer, max_length: usize) -> Result<Share, SiteError> {
         let files = self.text.train().iter().chain(self.text.test()).map(|row| Arc::clone(&row.file)).collect();
         let (train, test) = self.text.tokenize(tokenizer, max_length)?;
-        Ok(Share { train: Arc::new(train), test, rows: self.rows, own_test: self.own_test, files })
+        Ok(Share { train: Arc::new(train), test, rows: self.rows, own_test: self.own_test, files, left_out: 0 })
     }
 }

@@ -10,6 +10,7 @@ use fedlora_adapter::ModelDescription;
 use serde_json::Value;
 
 const TINY_BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/tiny_bert");
+const TINY_LLAMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/decoders/llama");
 
 struct Place(tempfile::TempDir);
 
@@ -107,6 +108,33 @@ fn a_site_trains_alone_and_tests_what_it_trained() {
     assert_eq!(again["evaluation"], trained["evaluation"]);
     let bytes = |folder: &str| fs::read(place.path(folder).join("adapter_model.safetensors")).expect("written");
     assert!(bytes("again") == bytes("adapter"), "equal seeds give equal bytes");
+}
+
+#[test]
+fn a_language_model_is_described_without_labels_and_tested_by_its_perplexity() {
+    let place = Place::new();
+    place.write("words.txt", &(0..201).map(|place| format!("w{} ", 4 + place * 7 % 60)).collect::<String>());
+    let site = format!("--set model.path={TINY_LLAMA} --set data.path=words.txt --set data.max-length=9");
+    let settings = format!("{site} --set lora.target_modules=all-linear");
+    place.answer(&format!("describe job.toml --out model.json {settings}"));
+    let json = fs::read(place.path("model.json")).expect("written");
+    let description: ModelDescription = serde_json::from_slice(&json).expect("a description");
+    assert!(description.labels.is_empty() && description.head.is_empty());
+    assert_eq!(description.task_type.as_deref(), Some("CAUSAL_LM"));
+
+    let trained = place.answer(&format!("train-local job.toml --out adapter {settings}"));
+    let tested = place.answer(&format!("evaluate job.toml --adapter adapter {settings}"));
+    assert_eq!(tested["evaluation"], trained["evaluation"]);
+    // 200 words behind the first one in 25 windows, of which a quarter is tested.
+    let loss = tested["evaluation"]["loss"].as_f64().expect("a number");
+    assert_eq!(tested["evaluation"]["perplexity"].as_f64(), Some(loss.exp()));
+    let output = place.run(&format!("evaluate job.toml --adapter adapter {settings}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.starts_with("tested     6 examples (48 tokens): perplexity "), "{text}");
+    assert!(!text.contains("F1"), "{text}");
+    let output = place.run(&format!("preflight --config client.toml {site}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("25 rows to train on, labels none"), "{text}");
 }
 
 #[test]

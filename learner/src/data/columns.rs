@@ -6,10 +6,53 @@ use serde::{Deserialize, Serialize};
 
 use super::{DataConfig, DataError};
 
-/// Names tried, in this order, when no text column is configured.
-pub(super) const TEXT: &[&str] = &["text", "sentence", "sentence1", "utterance", "query"];
-/// Names tried, in this order, when no label column is configured.
-pub(super) const LABEL: &[&str] = &["label", "category", "intent", "class"];
+/// What stands beside a row's text: the label of a classifier's row, or the response of a language model's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Label,
+    Response,
+}
+
+impl Answer {
+    /// Names tried, in this order, when no text column is configured.
+    pub(super) fn texts(self) -> &'static [&'static str] {
+        match self {
+            Self::Label => &["text", "sentence", "sentence1", "utterance", "query"],
+            Self::Response => &["prompt", "question", "instruction", "input", "text", "sentence", "utterance", "query"],
+        }
+    }
+
+    /// Names tried, in this order, when no column of the answer is configured.
+    pub(super) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Label => &["label", "category", "intent", "class"],
+            Self::Response => &["response", "answer", "completion", "output"],
+        }
+    }
+
+    /// The configured column.
+    pub(super) fn column(self, config: &DataConfig) -> Option<&Column> {
+        match self {
+            Self::Label => config.label_column.as_ref(),
+            Self::Response => config.response_column.as_ref(),
+        }
+    }
+
+    /// Whose rows have it.
+    pub(super) fn model(self) -> &'static str {
+        match self {
+            Self::Label => "a classifier",
+            Self::Response => "a causal language model",
+        }
+    }
+
+    fn role(self) -> &'static str {
+        match self {
+            Self::Label => "label",
+            Self::Response => "response",
+        }
+    }
+}
 
 /// A column by its name in the header, or by its number from 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,26 +85,31 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Finds the configured, or else the usual, columns in a header.
-    pub(super) fn named(file: &Path, header: &[String], config: &DataConfig) -> Result<Self, DataError> {
+    pub(super) fn named(
+        file: &Path,
+        header: &[String],
+        config: &DataConfig,
+        answer: Answer,
+    ) -> Result<Self, DataError> {
         let find = |column: &Column| position(file, header, column);
         Ok(Self {
-            text: required(file, header, config.text_column.as_ref(), "text", TEXT)?,
+            text: required(file, header, config.text_column.as_ref(), "text", answer.texts())?,
             pair: config.pair_column.as_ref().map(find).transpose()?,
-            label: required(file, header, config.label_column.as_ref(), "label", LABEL)?,
+            label: required(file, header, answer.column(config), answer.role(), answer.names())?,
             group: config.group_column.as_ref().map(find).transpose()?,
             user: config.user_column.as_ref().map(find).transpose()?,
         })
     }
 
-    /// Columns of a file without a header: by number, or text first and label last.
-    pub(super) fn numbered(file: &Path, width: usize, config: &DataConfig) -> Result<Self, DataError> {
+    /// Columns of a file without a header: by number, or text first and answer last.
+    pub(super) fn numbered(file: &Path, width: usize, config: &DataConfig, answer: Answer) -> Result<Self, DataError> {
         let header: Vec<String> = (0..width).map(|index| index.to_string()).collect();
         let find = |column: &Column| position(file, &header, column);
         let or = |column: Option<&Column>, usual: usize| column.map_or(Ok(usual), find);
         Ok(Self {
             text: or(config.text_column.as_ref(), 0)?,
             pair: config.pair_column.as_ref().map(find).transpose()?,
-            label: or(config.label_column.as_ref(), width.saturating_sub(1))?,
+            label: or(answer.column(config), width.saturating_sub(1))?,
             group: config.group_column.as_ref().map(find).transpose()?,
             user: config.user_column.as_ref().map(find).transpose()?,
         })

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Column, DataError};
+use super::{Column, DataError, columns::Answer};
 
 /// How files are laid out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +27,14 @@ pub enum Format {
     Sentences,
     /// A folder of JSON-lines files, each one client's rows, as FedSVD publishes its splits.
     FedsvdSplit,
+    /// For language models: a file, all of it predicted, in windows of `max-length` tokens; what they take `.txt` for.
+    Text,
+    /// For language models: speeches separated by empty lines, each below a line with its speaker and a colon; speakers
+    /// are the natural clients, and the text of each is predicted in windows of `max-length` tokens.
+    Plays,
 }
 
-/// Where labelled texts are, and which columns to use.
+/// Where texts are, and which columns to use.
 ///
 /// Only `path` is required. Test rows come from `test-path`, from a share of the training rows (`test-fraction`), or
 /// from the folder's own test file.
@@ -53,22 +58,38 @@ pub struct DataConfig {
     /// Whether delimited files start with a header.
     #[serde(default = "default_header")]
     pub header: bool,
-    /// The text; by default `text`, `sentence`, `sentence1`, `utterance` or `query`, or the first column.
+    /// The text; by default `text`, `sentence`, `sentence1`, `utterance` or `query`, or the first column. For language
+    /// models the prompt; by default also `prompt`, `question`, `instruction` or `input`, which are tried first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_column: Option<Column>,
-    /// The second text of sentence-pair tasks; by default none.
+    /// The second text of sentence-pair tasks, or what a prompt ends with; by default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair_column: Option<Column>,
     /// The label; by default `label`, `category`, `intent` or `class`, or the last column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_column: Option<Column>,
+    /// For language models what is to follow the prompt; by default `response`, `answer`, `completion` or `output`, or
+    /// the last column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_column: Option<Column>,
+    /// For language models: whether prompts are predicted too, and not only responses.
+    #[serde(default)]
+    pub loss_on_prompt: bool,
+    /// For language models tuned on conversations: whether prompts are a user's words and responses an assistant's, in the
+    /// form of the model directory's chat template.
+    #[serde(default)]
+    pub chat_template: bool,
+    /// For plays: speakers with fewer characters are left out.
+    #[serde(default)]
+    pub min_characters: usize,
     /// The natural client of a row: a hospital, a user, a site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_column: Option<Column>,
     /// The person whom a row is about, where privacy protects users: all rows of one value are one user's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_column: Option<Column>,
-    /// Tokens kept of each text, special tokens included.
+    /// Tokens kept of each text, special tokens included. A row whose prompt leaves no token for its response is left
+    /// out, and the program says how many there are.
     #[serde(default = "default_max_length")]
     pub max_length: usize,
     /// Train on a random sample of this many rows at most.
@@ -104,6 +125,10 @@ impl DataConfig {
             text_column: None,
             pair_column: None,
             label_column: None,
+            response_column: None,
+            loss_on_prompt: false,
+            chat_template: false,
+            min_characters: 0,
             group_column: None,
             user_column: None,
             max_length: default_max_length(),
@@ -114,7 +139,8 @@ impl DataConfig {
     }
 
     /// Checks what can be checked before any file is opened.
-    pub(super) fn check(&self) -> Result<(), DataError> {
+    pub(super) fn check(&self, answer: Answer) -> Result<(), DataError> {
+        self.check_task(answer)?;
         if self.test_path.is_some() && self.test_fraction.is_some() {
             return Err(DataError::TwoTests);
         }
@@ -129,5 +155,28 @@ impl DataConfig {
             }
         }
         Ok(())
+    }
+    /// Refuses keys that say nothing to a model of the other kind.
+    fn check_task(&self, answer: Answer) -> Result<(), DataError> {
+        let runs = matches!(self.format, Format::Text | Format::Plays);
+        let foreign: &[(&str, bool)] = match answer {
+            Answer::Label => &[
+                ("response-column", self.response_column.is_some()),
+                ("loss-on-prompt", self.loss_on_prompt),
+                ("chat-template", self.chat_template),
+                ("min-characters", self.min_characters > 0),
+                ("format", runs),
+            ],
+            Answer::Response => &[
+                ("label-column", self.label_column.is_some()),
+                ("loss-on-prompt", self.loss_on_prompt && runs),
+                ("chat-template", self.chat_template && runs),
+                ("min-characters", self.min_characters > 0 && self.format != Format::Plays),
+            ],
+        };
+        match foreign.iter().find(|(_, is_set)| *is_set) {
+            Some((key, _)) => Err(DataError::WrongTask { key, model: answer.model() }),
+            None => Ok(()),
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! Labelled examples in memory, ready to be batched.
+//! Examples in memory, ready to be batched.
 
 use std::collections::BTreeMap;
 
-use super::DataError;
-use crate::batch::{Batch, Inputs, Targets, Tokens};
+use super::{DataError, Sequence};
+use crate::batch::{Batch, Inputs, NextTokens, Targets, Tokens};
 
 /// Which natural client, or which user, every example belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,15 +47,23 @@ enum Examples {
     Images { pixels: Vec<f32>, size: usize },
 }
 
-/// Examples with labels and, where the data has them, natural clients.
+/// What examples ask for.
+#[derive(Debug, Clone, PartialEq)]
+enum Answers {
+    /// One label each.
+    Labels { labels: Vec<u32>, names: Vec<String> },
+    /// The tokens of each behind so many given ones.
+    NextTokens { given: Vec<usize> },
+}
+
+/// Examples with what they ask for, a label or their next tokens, and, where the data has them, natural clients.
 ///
-/// Every example has at least one token or pixel, and every label and group has a name. Row numbers are those of the
+/// Every example has at least one token or pixel and something to predict, and every label and group has a name. Row numbers are those of the
 /// order in which examples were given; a row beyond the last one is a mistake of the caller's and panics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     examples: Examples,
-    labels: Vec<u32>,
-    label_names: Vec<String>,
+    answers: Answers,
     groups: Option<Groups>,
     users: Option<Groups>,
 }
@@ -67,19 +75,23 @@ impl Dataset {
     ///
     /// Where a sequence is empty, the counts differ or a label has no name.
     pub fn tokens(sequences: &[Tokens], labels: Vec<u32>, label_names: Vec<String>) -> Result<Self, DataError> {
-        if let Some(example) = sequences.iter().position(|sequence| sequence.ids.is_empty()) {
+        check_length("sequences", labels.len(), sequences.len())?;
+        Self::labelled(joined(sequences)?, labels, label_names)
+    }
+
+    /// Examples of a causal language model.
+    ///
+    /// # Errors
+    ///
+    /// Where a sequence has no token that is given, or none to predict.
+    pub fn causal(sequences: &[Sequence]) -> Result<Self, DataError> {
+        let predicts = |sequence: &Sequence| (1..sequence.ids.len()).contains(&sequence.given);
+        if let Some(example) = sequences.iter().position(|sequence| !predicts(sequence)) {
             return Err(DataError::EmptyExample { example });
         }
-        check_length("sequences", labels.len(), sequences.len())?;
-        let mut tokens = Tokens::default();
-        let mut ends = Vec::with_capacity(sequences.len());
-        for sequence in sequences {
-            check_length("segments", sequence.ids.len(), sequence.segments.len())?;
-            tokens.ids.extend_from_slice(&sequence.ids);
-            tokens.segments.extend_from_slice(&sequence.segments);
-            ends.push(tokens.ids.len());
-        }
-        Self::new(Examples::Tokens { tokens, ends }, labels, label_names)
+        let tokens: Vec<Tokens> = sequences.iter().map(|sequence| sequence.ids.clone().into()).collect();
+        let given = sequences.iter().map(|sequence| sequence.given).collect();
+        Ok(Self { examples: joined(&tokens)?, answers: Answers::NextTokens { given }, groups: None, users: None })
     }
 
     /// Images of `size` values each, one after the other.
@@ -97,12 +109,12 @@ impl Dataset {
             return Err(DataError::EmptyExample { example: 0 });
         }
         check_length("pixels", labels.len() * size, pixels.len())?;
-        Self::new(Examples::Images { pixels, size }, labels, label_names)
+        Self::labelled(Examples::Images { pixels, size }, labels, label_names)
     }
 
-    fn new(examples: Examples, labels: Vec<u32>, label_names: Vec<String>) -> Result<Self, DataError> {
-        check_named("label", &labels, label_names.len())?;
-        Ok(Self { examples, labels, label_names, groups: None, users: None })
+    fn labelled(examples: Examples, labels: Vec<u32>, names: Vec<String>) -> Result<Self, DataError> {
+        check_named("label", &labels, names.len())?;
+        Ok(Self { examples, answers: Answers::Labels { labels, names }, groups: None, users: None })
     }
 
     /// The same examples with their natural clients.
@@ -130,31 +142,34 @@ impl Dataset {
     /// Number of examples.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.labels.len()
+        match &self.answers {
+            Answers::Labels { labels, .. } => labels.len(),
+            Answers::NextTokens { given } => given.len(),
+        }
     }
 
     /// Whether there is no example.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.len() == 0
     }
 
-    /// An example's label.
-    #[must_use]
-    pub fn label(&self, row: u32) -> u32 {
-        self.labels[row as usize]
-    }
-
-    /// Every example's label.
+    /// Every example's label; none at all where next tokens are asked for.
     #[must_use]
     pub fn labels(&self) -> &[u32] {
-        &self.labels
+        match &self.answers {
+            Answers::Labels { labels, .. } => labels,
+            Answers::NextTokens { .. } => &[],
+        }
     }
 
-    /// Names of the labels, in the order of their numbers.
+    /// Names of the labels, in the order of their numbers; none where next tokens are asked for.
     #[must_use]
     pub fn label_names(&self) -> &[String] {
-        &self.label_names
+        match &self.answers {
+            Answers::Labels { names, .. } => names,
+            Answers::NextTokens { .. } => &[],
+        }
     }
 
     /// The natural clients, if the data has them.
@@ -194,8 +209,47 @@ impl Dataset {
                 Inputs::Images { pixels: rows.iter().flat_map(image).copied().collect(), count: rows.len() }
             }
         };
-        Batch { inputs, targets: Targets::Labels(rows.iter().map(|row| self.label(*row)).collect()) }
+        Batch { inputs, targets: self.targets(rows) }
     }
+
+    fn targets(&self, rows: &[u32]) -> Targets {
+        match (&self.answers, &self.examples) {
+            (Answers::Labels { labels, .. }, _) => {
+                Targets::Labels(rows.iter().map(|row| labels[*row as usize]).collect())
+            }
+            (Answers::NextTokens { given }, Examples::Tokens { tokens, ends }) => {
+                let mut next = NextTokens::default();
+                let mut start = 0;
+                for row in rows {
+                    let own = &tokens.ids[token_range(ends, *row)];
+                    let given = given[*row as usize];
+                    next.rows.extend((given - 1..own.len() - 1).map(|place| (start + place) as u32));
+                    next.ids.extend_from_slice(&own[given..]);
+                    next.counts.push(own.len() - given);
+                    start += own.len();
+                }
+                Targets::Tokens(next)
+            }
+            // `causal` is the only way to ask for next tokens.
+            (Answers::NextTokens { .. }, Examples::Images { .. }) => Targets::Tokens(NextTokens::default()),
+        }
+    }
+}
+
+/// Sequences one after the other, none empty.
+fn joined(sequences: &[Tokens]) -> Result<Examples, DataError> {
+    if let Some(example) = sequences.iter().position(|sequence| sequence.ids.is_empty()) {
+        return Err(DataError::EmptyExample { example });
+    }
+    let mut tokens = Tokens::default();
+    let mut ends = Vec::with_capacity(sequences.len());
+    for sequence in sequences {
+        check_length("segments", sequence.ids.len(), sequence.segments.len())?;
+        tokens.ids.extend_from_slice(&sequence.ids);
+        tokens.segments.extend_from_slice(&sequence.segments);
+        ends.push(tokens.ids.len());
+    }
+    Ok(Examples::Tokens { tokens, ends })
 }
 
 fn token_range(ends: &[usize], row: u32) -> std::ops::Range<usize> {
@@ -233,6 +287,20 @@ mod tests {
         assert_eq!(tokens, Tokens { ids: vec![5, 6, 1, 2, 3], segments: vec![0, 1, 0, 0, 0] });
         assert_eq!((lengths, batch.targets), (vec![2, 3], Targets::Labels(vec![0, 0])));
         assert_eq!([0, 1, 2].map(|row| dataset.length(row)), [3, 1, 2]);
+    }
+
+    #[test]
+    fn next_tokens_are_those_behind_the_given_ones_wherever_a_sequence_stands() {
+        let sequence = |ids: &[u32], given| Sequence { ids: ids.to_vec(), given };
+        let dataset = Dataset::causal(&[sequence(&[1, 7, 8, 9], 2), sequence(&[1, 5], 1)]).unwrap();
+        let batch = dataset.batch(&[1, 0]);
+        let next = NextTokens { rows: vec![0, 3, 4], ids: vec![5, 8, 9], counts: vec![1, 2] };
+        assert_eq!(batch.targets, Targets::Tokens(next));
+        assert!(dataset.len() == 2 && dataset.labels().is_empty() && dataset.label_names().is_empty());
+        for given in [0, 2] {
+            let error = Dataset::causal(&[sequence(&[1, 5], given)]).unwrap_err().to_string();
+            assert_eq!(error, "example 0 is empty", "{given} tokens given");
+        }
     }
 
     #[test]

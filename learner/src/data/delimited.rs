@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use csv::StringRecord;
 
-use super::columns::Columns;
+use super::columns::{Answer, Columns};
 use super::lines::{self, LineCounter, bad};
 use super::{DataConfig, DataError, Record, RowProblem};
 
@@ -22,7 +22,12 @@ impl Dialect {
 }
 
 /// All rows of a file.
-pub(super) fn read(file: &Path, dialect: Dialect, config: &DataConfig) -> Result<Vec<Record>, DataError> {
+pub(super) fn read(
+    file: &Path,
+    dialect: Dialect,
+    config: &DataConfig,
+    answer: Answer,
+) -> Result<Vec<Record>, DataError> {
     let text = lines::read(file)?;
     if dialect.quoting
         && let Some(line) = open_quote(text.as_bytes(), dialect.delimiter)
@@ -34,10 +39,10 @@ pub(super) fn read(file: &Path, dialect: Dialect, config: &DataConfig) -> Result
     let (columns, names) = if dialect.header {
         let header: Vec<String> = first.iter().map(|name| name.trim().to_owned()).collect();
         rows.next();
-        (Columns::named(file, &header, config)?, header)
+        (Columns::named(file, &header, config, answer)?, header)
     } else {
         let width = first.len();
-        (Columns::numbered(file, width, config)?, (0..width).map(|index| format!("column {index}")).collect())
+        (Columns::numbered(file, width, config, answer)?, (0..width).map(|index| format!("column {index}")).collect())
     };
     let shared: Arc<Path> = file.into();
     rows.map(|(line, row)| record(&shared, line, &row, &columns, &names)).collect()

@@ -45,7 +45,7 @@ pub enum DataError {
     UnknownColumn {
         /// The file.
         file: PathBuf,
-        /// `text` or `label`.
+        /// `text`, `label` or `response`.
         role: &'static str,
         /// The names tried.
         tried: &'static [&'static str],
@@ -96,6 +96,35 @@ pub enum DataError {
     Zero {
         /// The configuration key.
         key: &'static str,
+    },
+    /// A setting for models of another kind, or for files of another format.
+    #[error("`{key}` makes no sense for {model} with such data: leave it out")]
+    WrongTask {
+        /// The configuration key.
+        key: &'static str,
+        /// What the model is.
+        model: &'static str,
+    },
+    /// A play in which nobody says enough.
+    #[error(
+        "no speaker of {} has {min_characters} characters, the longest has {longest}: lower `min-characters`",
+        file.display()
+    )]
+    NoSpeaker {
+        /// The file.
+        file: PathBuf,
+        /// `min-characters`.
+        min_characters: usize,
+        /// Characters of the longest text.
+        longest: usize,
+    },
+    /// Rows of which none fits.
+    #[error("all {rows} training rows of {} have prompts that leave no room for a response: raise `max-length`", path.display())]
+    NoRoom {
+        /// The training data.
+        path: PathBuf,
+        /// Rows read.
+        rows: usize,
     },
     /// A test row's label does not occur in training.
     #[error("{}:{line}: label `{label}` does not occur in the training rows", file.display())]
@@ -201,6 +230,12 @@ pub enum RowProblem {
     /// A quoted field that never ends.
     #[error("expected a closing quote for the field opened on this line, found the end of the file")]
     OpenQuote,
+    /// A speech without its speaker.
+    #[error("expected the name of a speaker and a colon, found `{found}`")]
+    NoSpeaker {
+        /// How the line begins.
+        found: String,
+    },
     /// A line that is not a JSON object, or a file that is not the JSON expected.
     #[error("expected {expected}, found invalid JSON: {reason}")]
     Json {

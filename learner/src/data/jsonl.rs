@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::columns::{self, Column};
+use super::columns::{Answer, Column};
 use super::lines::{self, bad};
 use super::{DataConfig, DataError, Record, RowProblem};
 
@@ -19,16 +19,21 @@ struct Keys {
 }
 
 /// All rows of a file; empty lines are passed over.
-pub(super) fn read(file: &Path, config: &DataConfig, usual_pair: Option<&str>) -> Result<Vec<Record>, DataError> {
+pub(super) fn read(
+    file: &Path,
+    config: &DataConfig,
+    answer: Answer,
+    usual_pair: Option<&str>,
+) -> Result<Vec<Record>, DataError> {
     let text = lines::read(file)?;
     let one = |column: &Column| vec![column.to_string()];
     let or = |column: Option<&Column>, usual: &[&str]| {
         column.map_or_else(|| usual.iter().map(ToString::to_string).collect(), one)
     };
     let keys = Keys {
-        text: or(config.text_column.as_ref(), columns::TEXT),
+        text: or(config.text_column.as_ref(), answer.texts()),
         pair: config.pair_column.as_ref().map(one).or(usual_pair.map(|key| vec![key.to_owned()])),
-        label: or(config.label_column.as_ref(), columns::LABEL),
+        label: or(answer.column(config), answer.names()),
         group: config.group_column.as_ref().map(one),
         user: config.user_column.as_ref().map(one),
     };
@@ -52,7 +57,10 @@ fn record(file: &Arc<Path>, line: usize, content: &str, keys: &Keys) -> Result<R
     };
     Ok(Record {
         text: string(text_key, text)?,
-        pair: pair.filter(|(_, value)| !value.is_null()).map(|(key, value)| string(key, value)).transpose()?,
+        pair: pair
+            .filter(|(_, value)| !value.is_null() && value.as_str() != Some(""))
+            .map(|(key, value)| string(key, value))
+            .transpose()?,
         label: name(label_key, label)?,
         group: named(&keys.group)?,
         user: named(&keys.user)?,

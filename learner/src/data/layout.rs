@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::columns::Answer;
 use super::delimited::{self, Dialect};
-use super::{DataConfig, DataError, Format, Record, jsonl};
+use super::{DataConfig, DataError, Format, Record, jsonl, running};
 
 const KNOWN_FILES: &str = "expected a file ending in .csv, .tsv, .jsonl, .ndjson, .txt or .json";
 const KNOWN_FOLDERS: &str = "expected data_full.json, a file train.csv, train.tsv or train.jsonl, \
@@ -15,6 +16,7 @@ pub(super) struct Layout {
     pub(super) train: Vec<PathBuf>,
     pub(super) test: Option<PathBuf>,
     format: Format,
+    answer: Answer,
 }
 
 /// The configured test file: where it is not absolute, beside the training file or inside the training folder.
@@ -24,17 +26,19 @@ pub(super) fn test_path(config: &DataConfig) -> Option<PathBuf> {
 }
 
 /// The format to read `path` in: the configured one, or the one its name or contents show.
-pub(super) fn format(path: &Path, config: &DataConfig) -> Result<Format, DataError> {
-    match config.format {
+pub(super) fn format(path: &Path, config: &DataConfig, answer: Answer) -> Result<Format, DataError> {
+    let found = match config.format {
         Format::Auto if path.is_dir() => folder_format(path, config),
         Format::Auto => file_format(path),
-        known => Ok(known),
-    }
+        known => return Ok(known),
+    };
+    // Text without a header is labelled sentences to a classifier, and just text to a language model.
+    found.map(|format| if (format, answer) == (Format::Sentences, Answer::Response) { Format::Text } else { format })
 }
 
 impl Layout {
     /// Finds the files; `format` is neither `Auto` nor `Clinc150`.
-    pub(super) fn find(format: Format, config: &DataConfig) -> Result<Self, DataError> {
+    pub(super) fn find(format: Format, config: &DataConfig, answer: Answer) -> Result<Self, DataError> {
         let path = &config.path;
         let own = |stems: &[&str]| stem_file(path, stems, extensions(format));
         let named = !config.train_files.is_empty();
@@ -43,6 +47,7 @@ impl Layout {
             _ if !path.is_dir() => vec![path.clone()],
             Format::FedsvdSplit => all_files(path, "jsonl", "file ending in .jsonl")?,
             Format::Sentences => sentence_files(path)?,
+            Format::Text | Format::Plays if own(&["train"]).is_none() => all_files(path, "txt", "file ending in .txt")?,
             _ => vec![own(&["train"]).ok_or(DataError::MissingFile { folder: path.clone(), expected: "train file" })?],
         };
         let test = match format {
@@ -52,31 +57,34 @@ impl Layout {
             Format::GlueTsv => test_path(config).or_else(|| own(&["dev", "validation", "test"])),
             _ => test_path(config).or_else(|| own(&["test", "dev", "validation", "val"])),
         };
-        Ok(Self { train, test, format })
+        Ok(Self { train, test, format, answer })
     }
 
     /// The rows of one of the training files.
     pub(super) fn read_train(&self, file: &Path, config: &DataConfig) -> Result<Vec<Record>, DataError> {
-        read(file, self.format, config)
+        read(file, self.format, config, self.answer)
     }
 
     /// The rows of a test file, which may be in another format than the training files.
     pub(super) fn read_test(&self, file: &Path, config: &DataConfig) -> Result<Vec<Record>, DataError> {
         let same = self.train.first().is_some_and(|train| train.extension() == file.extension());
-        read(file, if same { self.format } else { file_format(file)? }, config)
+        let format = if same { self.format } else { file_format(file)? };
+        read(file, format, config, self.answer)
     }
 }
 
 /// The rows of one file; none at all is an error.
-fn read(file: &Path, format: Format, config: &DataConfig) -> Result<Vec<Record>, DataError> {
+fn read(file: &Path, format: Format, config: &DataConfig, answer: Answer) -> Result<Vec<Record>, DataError> {
     let dialect = |delimiter, quoting| Dialect { delimiter, quoting, header: config.header };
     let rows = match format {
-        Format::GlueTsv => delimited::read(file, dialect(b'\t', false), config),
-        Format::Tsv => delimited::read(file, dialect(b'\t', true), config),
-        Format::Csv => delimited::read(file, dialect(b',', true), config),
-        Format::Sentences => delimited::read(file, Dialect::SENTENCES, config),
-        Format::FedsvdSplit => jsonl::read(file, config, Some("sentence2")),
-        Format::Jsonl => jsonl::read(file, config, None),
+        Format::GlueTsv => delimited::read(file, dialect(b'\t', false), config, answer),
+        Format::Tsv => delimited::read(file, dialect(b'\t', true), config, answer),
+        Format::Csv => delimited::read(file, dialect(b',', true), config, answer),
+        Format::Sentences => delimited::read(file, Dialect::SENTENCES, config, answer),
+        Format::FedsvdSplit => jsonl::read(file, config, answer, Some("sentence2")),
+        Format::Jsonl => jsonl::read(file, config, answer, None),
+        Format::Text => running::whole(file),
+        Format::Plays => running::plays(file, config.min_characters),
         Format::Auto | Format::Clinc150 => {
             Err(DataError::UnknownFormat { path: file.into(), expected: "expected one row a line" })
         }
@@ -120,7 +128,7 @@ fn extensions(format: Format) -> &'static [&'static str] {
     match format {
         Format::Csv => &["csv"],
         Format::GlueTsv | Format::Tsv => &["tsv"],
-        Format::Sentences => &["txt"],
+        Format::Sentences | Format::Text | Format::Plays => &["txt"],
         Format::Jsonl | Format::FedsvdSplit => &["jsonl", "ndjson"],
         Format::Auto | Format::Clinc150 => &["json"],
     }

@@ -1,21 +1,31 @@
-//! Everything a configuration names, read and split, before any model's tokenizer has seen it.
+//! Everything a configuration names, read and split.
 
-use std::{borrow::Cow, collections::BTreeSet};
+mod labelled;
+mod passages;
+
+use std::{borrow::Cow, collections::BTreeSet, path::Path, sync::Arc};
 
 use fedlora_adapter::{Purpose, Seed};
-use rayon::prelude::*;
 
+use super::columns::Answer;
 use super::layout::{self, Layout};
-use super::{DataConfig, DataError, Dataset, Format, Groups, Record, clinc, hold_out_by_group, labels, thin};
-use crate::{LearnerError, TextTokenizer, Tokens};
+use super::{DataConfig, DataError, Dataset, Format, Groups, Passage, Record, clinc, hold_out_by_group, thin};
 
-/// Labelled texts for training and testing. Every row's label is among the label names.
+/// Labelled texts for training and testing, before any model's tokenizer has seen them. Every row's label is among the
+/// label names.
+pub type LoadedText = Loaded<Record>;
+
+/// Examples of a causal language model for training and testing, in its tokens.
+pub type LoadedPassages = Loaded<Passage>;
+
+/// Rows for training and testing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadedText {
-    train: Vec<Record>,
-    test: Vec<Record>,
+pub struct Loaded<R> {
+    train: Vec<R>,
+    test: Vec<R>,
     label_names: Vec<String>,
     files: Option<Files>,
+    left_out: usize,
 }
 
 /// Training files as clients.
@@ -25,98 +35,68 @@ struct Files {
     rows: Vec<Vec<u32>>,
 }
 
-/// Rows with the number of the file each came from.
-struct Rows {
-    records: Vec<Record>,
-    files: Vec<u32>,
+/// What splitting asks of a row.
+pub trait Row: Clone {
+    /// The natural client that it belongs to.
+    fn group(&self) -> Option<&str>;
+    /// The user whom it is about.
+    fn user(&self) -> Option<&str>;
+    /// The label that train and test rows are to have alike; empty for rows without labels.
+    fn label(&self) -> &str;
+    /// The file that it was read from.
+    fn file(&self) -> &Arc<Path>;
 }
 
-impl LoadedText {
-    /// Reads what `config` names. The seed decides which rows `test-fraction` holds out and which rows a limit keeps.
-    ///
-    /// # Errors
-    ///
-    /// On the first row that cannot be understood, on a test label that training lacks, and on configurations that leave
-    /// no test rows; see [`DataError`].
-    pub fn load(config: &DataConfig, seed: Seed) -> Result<Self, DataError> {
-        let (train, test, file_names) = read_all(config, seed)?;
-        if test.is_empty() {
-            return Err(DataError::NoTest { path: config.path.clone() });
-        }
-        // Before any limit, so that a sample without some label still has the data's labels.
-        let label_names = labels::names(&train.records);
-        if let [label] = label_names.as_slice() {
-            return Err(DataError::OneLabel { path: config.path.clone(), label: label.clone() });
-        }
-        labels::numbers(&test, &label_names)?;
-        Ok(Self::limited(config, seed, &train, &test, label_names, file_names))
+impl Row for Record {
+    fn group(&self) -> Option<&str> {
+        self.group.as_deref()
     }
 
-    /// As [`Self::load`] for one site of a federation: the federation's labels decide the numbers, not those that the
-    /// site happens to have, and there may be nothing to test on.
-    ///
-    /// With the same seed, `test-fraction` holds out exactly the rows that it holds out of this file or group where
-    /// all sites' files are read at once. The limits `max-rows` and `max-test-rows` are the site's own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::load`]; [`DataError::UnknownLabel`] for a row whose label the federation does not have.
-    pub fn load_site(config: &DataConfig, seed: Seed, labels: &[String]) -> Result<Self, DataError> {
-        let (train, test, file_names) = read_all(config, seed)?;
-        labels::check_known(&train.records, labels)?;
-        labels::check_known(&test, labels)?;
-        Ok(Self::limited(config, seed, &train, &test, labels.to_vec(), file_names))
+    fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
-    fn limited(
-        config: &DataConfig,
-        seed: Seed,
-        train: &Rows,
-        test: &[Record],
-        label_names: Vec<String>,
-        file_names: Vec<String>,
-    ) -> Self {
-        let mut rng = seed.run(Purpose::Data);
-        let kept = thin(positions(&train.records), config.max_rows, &mut rng);
-        let tested = thin(positions(test), config.max_test_rows, &mut rng);
-        let files = (file_names.len() > 1).then(|| by_file(train, &kept, file_names));
-        Self { train: take(&train.records, &kept), test: take(test, &tested), label_names, files }
+    fn label(&self) -> &str {
+        &self.label
     }
 
-    /// The labels of a configuration's training rows, in the order of their numbers; nothing is held out.
-    ///
-    /// # Errors
-    ///
-    /// On the first row that cannot be understood.
-    pub fn labels_of(config: &DataConfig) -> Result<Vec<String>, DataError> {
-        let all = DataConfig { test_fraction: None, ..config.clone() };
-        // Without a fraction to hold out, the seed decides nothing.
-        let (train, test, _) = read_all(&all, Seed(0))?;
-        Ok(labels::names(&[train.records, test].concat()))
+    fn file(&self) -> &Arc<Path> {
+        &self.file
+    }
+}
+
+impl Row for Passage {
+    fn group(&self) -> Option<&str> {
+        self.group.as_deref()
     }
 
-    /// The number of every training row's label.
-    ///
-    /// # Errors
-    ///
-    /// None: every row's label is among the label names.
-    pub fn train_labels(&self) -> Result<Vec<u32>, DataError> {
-        labels::numbers(&self.train, &self.label_names)
+    fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
+    fn label(&self) -> &'static str {
+        ""
+    }
+
+    fn file(&self) -> &Arc<Path> {
+        &self.file
+    }
+}
+
+impl<R: Row> Loaded<R> {
     /// Rows to train on.
     #[must_use]
-    pub fn train(&self) -> &[Record] {
+    pub fn train(&self) -> &[R] {
         &self.train
     }
 
     /// Rows to test on.
     #[must_use]
-    pub fn test(&self) -> &[Record] {
+    pub fn test(&self) -> &[R] {
         &self.test
     }
 
-    /// Names of the labels, in the order of their numbers.
+    /// Names of the labels, in the order of their numbers; none for rows without labels.
     #[must_use]
     pub fn label_names(&self) -> &[String] {
         &self.label_names
@@ -134,102 +114,125 @@ impl LoadedText {
         self.files.as_ref().map(|files| files.names.as_slice())
     }
 
-    /// The training and the test dataset in a model's tokens, each text cut to `max_length` tokens.
-    ///
-    /// Both number labels and groups alike. Texts are encoded in parallel; the result does not depend on threads.
-    ///
-    /// # Errors
-    ///
-    /// Where the tokenizer refuses a text.
-    pub fn tokenize(&self, tokenizer: &TextTokenizer, max_length: usize) -> Result<(Dataset, Dataset), LearnerError> {
-        let groups = self.group_names();
-        let tokenizer = &tokenizer.clone().truncated(max_length)?;
-        let dataset = |rows: &[Record]| -> Result<Dataset, LearnerError> {
-            let sequences: Vec<Tokens> = rows.par_iter().map(|row| encode(tokenizer, row)).collect::<Result<_, _>>()?;
-            let labels = labels::numbers(rows, &self.label_names)?;
-            let dataset = Dataset::tokens(&sequences, labels, self.label_names.clone())?;
-            let dataset = match Groups::of(rows.iter().map(|row| row.group.as_deref()), &groups) {
-                Some(groups) => dataset.with_groups(groups)?,
-                None => dataset,
-            };
-            let users: BTreeSet<&str> = rows.iter().filter_map(|row| row.user.as_deref()).collect();
-            let users: Vec<String> = users.into_iter().map(str::to_owned).collect();
-            Ok(match Groups::of(rows.iter().map(|row| row.user.as_deref()), &users) {
-                Some(users) if !rows.is_empty() => dataset.with_users(users)?,
-                _ => dataset,
-            })
-        };
-        Ok((dataset(&self.train)?, dataset(&self.test)?))
-    }
-
     /// The natural clients: those of the training rows in order of their bytes, then any that only test rows have.
     #[must_use]
     pub fn group_names(&self) -> Vec<String> {
-        let distinct = |rows: &[Record]| rows.iter().filter_map(|row| row.group.clone()).collect::<BTreeSet<_>>();
+        let distinct =
+            |rows: &[R]| rows.iter().filter_map(|row| row.group().map(str::to_owned)).collect::<BTreeSet<_>>();
         let (train, test) = (distinct(&self.train), distinct(&self.test));
         let only_tested: Vec<String> = test.difference(&train).cloned().collect();
         train.into_iter().chain(only_tested).collect()
     }
+
+    /// Says whose the examples made of some rows are: natural clients numbered by `groups`, users by themselves.
+    fn owned(rows: &[R], groups: &[String], dataset: Dataset) -> Result<Dataset, DataError> {
+        let dataset = match Groups::of(rows.iter().map(Row::group), groups) {
+            Some(groups) => dataset.with_groups(groups)?,
+            None => dataset,
+        };
+        let users: BTreeSet<&str> = rows.iter().filter_map(Row::user).collect();
+        let users: Vec<String> = users.into_iter().map(str::to_owned).collect();
+        match Groups::of(rows.iter().map(Row::user), &users).filter(|_| !rows.is_empty()) {
+            Some(users) => dataset.with_users(users),
+            None => Ok(dataset),
+        }
+    }
+
+    /// What the limits leave of rows that are split already.
+    fn limited(config: &DataConfig, seed: Seed, split: Split<R>, label_names: Vec<String>) -> Self {
+        let mut rng = seed.run(Purpose::Data);
+        let Split { train, test, file_names, left_out } = split;
+        let kept = thin(positions(&train.records), config.max_rows, &mut rng);
+        let tested = thin(positions(&test), config.max_test_rows, &mut rng);
+        let files = (file_names.len() > 1).then(|| by_file(&train, &kept, file_names));
+        Self { train: take(&train.records, &kept), test: take(&test, &tested), label_names, files, left_out }
+    }
 }
 
-type Read = (Rows, Option<Vec<Record>>, Vec<String>);
-
-/// Rows to train on and to test on, split but not limited, and the names of the training files.
-fn read_all(config: &DataConfig, seed: Seed) -> Result<(Rows, Vec<Record>, Vec<String>), DataError> {
-    config.check()?;
-    let format = layout::format(&config.path, config)?;
-    let (train, test, file_names) = match format {
-        Format::Clinc150 => read_clinc(config)?,
-        _ => read_files(format, config)?,
-    };
-    let (train, test) = match (test, config.test_fraction) {
-        (_, Some(fraction)) => split(&train, fraction, seed),
-        (test, None) => (train, test.unwrap_or_default()),
-    };
-    Ok((train, test, file_names))
+/// Rows with the number of the file each came from.
+struct Rows<R> {
+    records: Vec<R>,
+    files: Vec<u32>,
 }
 
-fn read_clinc(config: &DataConfig) -> Result<Read, DataError> {
-    let (train, test) = clinc::read(&config.path, config.include_oos)?;
+/// Rows as the files have them, with the names of the training files.
+struct Read<R> {
+    train: Rows<R>,
+    test: Option<Vec<R>>,
+    file_names: Vec<String>,
+    /// Rows that became none.
+    left_out: usize,
+}
+
+/// Rows to train on and to test on, all of them.
+struct Split<R> {
+    train: Rows<R>,
+    test: Vec<R>,
+    file_names: Vec<String>,
+    left_out: usize,
+}
+
+impl<R: Row> Read<R> {
+    /// Holds out the share that the configuration asks for, else takes the test rows that there are.
+    fn split(self, config: &DataConfig, seed: Seed) -> Split<R> {
+        let (train, test) = match (self.test, config.test_fraction) {
+            (_, Some(fraction)) => hold_out(&self.train, fraction, seed),
+            (test, None) => (self.train, test.unwrap_or_default()),
+        };
+        Split { train, test, file_names: self.file_names, left_out: self.left_out }
+    }
+}
+
+/// Rows of a configuration's files.
+fn read(config: &DataConfig, answer: Answer) -> Result<Read<Record>, DataError> {
+    config.check(answer)?;
+    match layout::format(&config.path, config, answer)? {
+        Format::Clinc150 => read_clinc(config),
+        format => read_files(format, config, answer),
+    }
+}
+
+fn read_clinc(config: &DataConfig) -> Result<Read<Record>, DataError> {
+    let (records, test) = clinc::read(&config.path, config.include_oos)?;
     let test = match layout::test_path(config) {
         Some(path) => clinc::read(&path, config.include_oos)?.1,
         None => test,
     };
-    let files = vec![0; train.len()];
-    Ok((Rows { records: train, files }, Some(test), Vec::new()))
+    let files = vec![0; records.len()];
+    Ok(Read { train: Rows { records, files }, test: Some(test), file_names: Vec::new(), left_out: 0 })
 }
 
-fn read_files(format: Format, config: &DataConfig) -> Result<Read, DataError> {
-    let layout = Layout::find(format, config)?;
+fn read_files(format: Format, config: &DataConfig, answer: Answer) -> Result<Read<Record>, DataError> {
+    let layout = Layout::find(format, config, answer)?;
     let several = layout.train.len() > 1;
     let mut train = Rows { records: Vec::new(), files: Vec::new() };
     for (file, number) in layout.train.iter().zip(0..) {
         let mut records = layout.read_train(file, config)?;
-        if several && config.group_column.is_none() {
+        if several {
             let name = layout::source_name(file);
             for record in &mut records {
-                record.group = Some(name.clone());
+                record.group.get_or_insert_with(|| name.clone());
             }
         }
         train.files.extend(records.iter().map(|_| number));
         train.records.append(&mut records);
     }
     let test = layout.test.as_ref().map(|file| layout.read_test(file, config)).transpose()?;
-    let names = layout.train.iter().map(|file| layout::source_name(file)).collect();
-    Ok((train, test, names))
+    let file_names = layout.train.iter().map(|file| layout::source_name(file)).collect();
+    Ok(Read { train, test, file_names, left_out: 0 })
 }
 
 /// Holds rows out by group and label, so that every client and label is tested.
-fn split(rows: &Rows, fraction: f64, seed: Seed) -> (Rows, Vec<Record>) {
+fn hold_out<R: Row>(rows: &Rows<R>, fraction: f64, seed: Seed) -> (Rows<R>, Vec<R>) {
     // Rows without a group belong to their file, which is the group where several files are read.
     let group = |row: u32| {
         let record = rows.records.get(row as usize);
-        record.map_or(Cow::Borrowed(""), |record| match &record.group {
-            Some(group) => Cow::Borrowed(group.as_str()),
-            None => Cow::Owned(layout::source_name(&record.file)),
+        record.map_or(Cow::Borrowed(""), |record| match record.group() {
+            Some(group) => Cow::Borrowed(group),
+            None => Cow::Owned(layout::source_name(record.file())),
         })
     };
-    let label = |row: u32| rows.records.get(row as usize).map(|record| record.label.as_str());
+    let label = |row: u32| rows.records.get(row as usize).map(Row::label);
     let holdout = hold_out_by_group(&positions(&rows.records), group, label, fraction, seed);
     let files = take(&rows.files, &holdout.train);
     (Rows { records: take(&rows.records, &holdout.train), files }, take(&rows.records, &holdout.test))
@@ -244,17 +247,10 @@ fn take<T: Clone>(items: &[T], rows: &[u32]) -> Vec<T> {
 }
 
 /// Positions among the kept rows, by file.
-fn by_file(rows: &Rows, kept: &[u32], names: Vec<String>) -> Files {
+fn by_file<R>(rows: &Rows<R>, kept: &[u32], names: Vec<String>) -> Files {
     let mut held = vec![Vec::new(); names.len()];
     for (file, position) in take(&rows.files, kept).into_iter().zip(0..) {
         held[file as usize].push(position);
     }
     Files { names, rows: held }
-}
-
-fn encode(tokenizer: &TextTokenizer, row: &Record) -> Result<Tokens, LearnerError> {
-    match &row.pair {
-        Some(pair) => tokenizer.encode_pair(&row.text, pair),
-        None => tokenizer.encode(&row.text),
-    }
 }

@@ -1,18 +1,18 @@
-//! One labelled text, as read.
+//! One row of text, as read.
 
 use std::path::Path;
 use std::sync::Arc;
 
-/// A labelled text and where it stands.
+/// A text with its label, or what a language model is to write, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The text, without surrounding white space; never empty.
+    /// The text, without surrounding white space unless it runs through a file; never empty.
     pub text: String,
     /// The second text of a sentence-pair task.
     pub pair: Option<String>,
-    /// The label's name; never empty.
+    /// The label's name, never empty. For language models the response; empty for running text, which has none.
     pub label: String,
-    /// The natural client: a column's value, a domain or a source.
+    /// The natural client: a column's value, a domain, a speaker or a source.
     pub group: Option<String>,
     /// The user whom the row is about, where the configuration names a column.
     pub user: Option<String>,

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
-/// Per label: how often it was true, predicted, and both.
+/// Predictions, and per label how often it was true, predicted, and both.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Counts {
-    /// Sum of the examples' losses.
+    /// Sum of the predictions' losses.
     pub(super) loss: f64,
+    /// Number of predictions.
+    pub(super) predictions: u64,
+    /// Those that are right.
+    pub(super) correct: u64,
+    /// Of labels only: a vocabulary is large, and nobody asks for its F1.
     labels: BTreeMap<u32, Label>,
 }
 
@@ -18,9 +23,15 @@ struct Label {
 }
 
 impl Counts {
-    /// Counts one example.
-    pub(super) fn add(&mut self, label: u32, prediction: u32, loss: f64) {
+    /// Counts one prediction.
+    pub(super) fn add(&mut self, is_right: bool, loss: f64) {
         self.loss += loss;
+        self.predictions += 1;
+        self.correct += u64::from(is_right);
+    }
+
+    /// Books the labels of one prediction.
+    pub(super) fn add_label(&mut self, label: u32, prediction: u32) {
         self.labels.entry(label).or_default().actual += 1;
         self.labels.entry(prediction).or_default().predicted += 1;
         if label == prediction {
@@ -28,20 +39,17 @@ impl Counts {
         }
     }
 
-    /// Adds the counts of other examples.
+    /// Adds other counts.
     pub(super) fn merge(&mut self, other: &Self) {
         self.loss += other.loss;
+        self.predictions += other.predictions;
+        self.correct += other.correct;
         for (&label, counts) in &other.labels {
             let own = self.labels.entry(label).or_default();
             own.actual += counts.actual;
             own.predicted += counts.predicted;
             own.correct += counts.correct;
         }
-    }
-
-    /// Examples predicted correctly.
-    pub(super) fn correct(&self) -> u64 {
-        self.labels.values().map(|counts| counts.correct).sum()
     }
 
     /// Mean over the labels that occur of `2·correct / (actual + predicted)`, as scikit-learn's `f1_score` with
@@ -60,7 +68,8 @@ mod tests {
     fn counts(pairs: &[(u32, u32)]) -> Counts {
         let mut counts = Counts::default();
         for &(label, prediction) in pairs {
-            counts.add(label, prediction, 0.5);
+            counts.add(label == prediction, 0.5);
+            counts.add_label(label, prediction);
         }
         counts
     }
@@ -71,7 +80,7 @@ mod tests {
         // 2/3, 4/5, 2/3 and 0.
         let counts = counts(&[(0, 0), (0, 1), (1, 1), (1, 1), (2, 2), (2, 7)]);
         assert!((counts.macro_f1() - (2.0 / 3.0 + 0.8 + 2.0 / 3.0) / 4.0).abs() < 1e-12);
-        assert_eq!(counts.correct(), 4);
+        assert_eq!((counts.predictions, counts.correct), (6, 4));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use fedlora_adapter::{ModuleName, ModuleSpec, Tensor as HostTensor};
 
 use crate::{evaluate::read, ops::FrozenWeight};
 
-/// `x Wᵀ + b`, frozen.
+/// `x Wᵀ + b`, frozen, or `x Wᵀ`.
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
     /// Name in adapters: that of the checkpoint, without `.weight`, behind the model's prefix.
@@ -15,7 +15,7 @@ pub(super) struct Linear {
     /// `[d_out, d_in]`.
     pub(super) weight: FrozenWeight,
     /// `[d_out]`.
-    pub(super) bias: Tensor<1>,
+    pub(super) bias: Option<Tensor<1>>,
 }
 
 impl Linear {

@@ -46,9 +46,10 @@ impl<'a> Pass<'a> {
     /// The layer, with its adapter if it has one.
     pub(super) fn linear(&mut self, x: Tensor<2>, layer: &Linear) -> Tensor<2> {
         if self.trains_weights {
-            return x.matmul(layer.weight.tensor().clone().transpose()) + layer.bias.clone().unsqueeze();
+            let y = x.matmul(layer.weight.tensor().clone().transpose());
+            return layer.bias.iter().fold(y, |y, bias| y + bias.clone().unsqueeze());
         }
-        let (weight, bias) = (layer.weight.clone(), Some(layer.bias.clone()));
+        let (weight, bias) = (layer.weight.clone(), layer.bias.clone());
         let Some(adapters) = self.adapters.filter(|adapters| adapters.adapts(&layer.name)) else {
             return ops::linear(x, weight, bias);
         };
@@ -79,15 +80,32 @@ impl<'a> Pass<'a> {
     }
 
     /// From here on, each example is its first row only. Returns the selection to apply to the activations.
-    pub(super) fn keep_first_rows(&mut self) -> FirstRows {
+    pub(super) fn keep_first_rows(&mut self) -> KeptRows {
         let starts = self.lengths.iter().scan(0, |start, &length| {
             let this = *start;
             *start += length;
             Some(this)
         });
-        let starts = starts.map(|start| start as i32).collect();
-        self.set_lengths(vec![1; self.lengths.len()]);
-        FirstRows(starts)
+        let starts: Vec<u32> = starts.map(|start| start as u32).collect();
+        self.keep_rows(&starts, vec![1; self.lengths.len()])
+    }
+
+    /// From here on, each example is some of its rows only: `rows` are their places among all rows, `counts` their number in
+    /// each example. Returns the selection to apply to the activations.
+    ///
+    /// # Panics
+    /// If a row is not its example's: what one client trains on must not reach another.
+    pub(super) fn keep_rows(&mut self, rows: &[u32], counts: Vec<usize>) -> KeptRows {
+        let (mut rest, mut start) = (rows, 0);
+        for (&length, &count) in self.lengths.iter().zip(&counts) {
+            let (own, later) = rest.split_at(count);
+            let example = start..start + length;
+            assert!(own.iter().all(|&row| example.contains(&(row as usize))), "a row of another example is kept");
+            (rest, start) = (later, example.end);
+        }
+        assert!(rest.is_empty(), "every example needs its number of kept rows");
+        self.set_lengths(counts);
+        KeptRows(rows.iter().map(|row| row.cast_signed()).collect())
     }
 
     fn set_lengths(&mut self, lengths: Vec<usize>) {
@@ -104,12 +122,12 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Positions of the examples' first rows.
+/// Places of the rows that a pass goes on with.
 #[derive(Debug, Clone)]
-pub(super) struct FirstRows(Vec<i32>);
+pub(super) struct KeptRows(Vec<i32>);
 
-impl FirstRows {
-    /// The first row of each example.
+impl KeptRows {
+    /// Those rows of the activations.
     pub(super) fn of(&self, x: Tensor<2>) -> Tensor<2> {
         select(&x, self.0.clone())
     }

@@ -11,7 +11,10 @@ use fedlora_adapter::{Digest, PeftOptions, Seed};
 use serde::{Deserialize, Serialize};
 
 use super::{Model, Pooling, load_pretrained, pretrained, random_pretrained, weights::weights_files};
-use crate::{LearnerError, TextTokenizer};
+use crate::{
+    LearnerError, TextTokenizer,
+    tokenizer::{CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG},
+};
 
 /// The base model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,15 @@ impl ModelConfig {
         }
     }
 
+    /// Whether the model predicts tokens by its own output layer, and so is a causal language model, told from its
+    /// `config.json` alone.
+    ///
+    /// # Errors
+    /// A configuration that cannot be read, or is of a family that is not known.
+    pub fn is_decoder(&self) -> Result<bool, LearnerError> {
+        pretrained::is_decoder(&self.path)
+    }
+
     /// Identity of everything that decides what the model computes: names and bytes of its files, and the pooling.
     ///
     /// Where the files lie does not count, so that two sites with the same download have the same digest.
@@ -48,7 +60,12 @@ impl ModelConfig {
     /// # Errors
     /// A file that is missing or cannot be read.
     pub fn digest(&self) -> Result<Digest, LearnerError> {
-        let mut files = vec![self.path.join("config.json"), self.path.join(pretrained::TOKENIZER)];
+        let mut files = vec![self.path.join("config.json"), self.path.join(TOKENIZER)];
+        if matches!(self.is_decoder(), Ok(true)) {
+            // They decide what a response is.
+            let optional = [TOKENIZER_CONFIG, CHAT_TEMPLATE].map(|name| self.path.join(name));
+            files.extend(optional.into_iter().filter(|file| file.exists()));
+        }
         files.extend(weights_files(&self.path)?);
         files.sort();
         let mut lines = vec![format!("pooling {:?}\n", self.pooling)];
@@ -59,10 +76,14 @@ impl ModelConfig {
         Ok(Digest::of(lines.concat().as_bytes()))
     }
 
-    /// What PEFT files say about the base model.
+    /// What PEFT files say about the base model, which is `model`.
     #[must_use]
-    pub fn peft(&self, dropout: f64) -> PeftOptions {
-        let task_type = if self.pooling == Pooling::Pooler { "SEQ_CLS" } else { "FEATURE_EXTRACTION" };
+    pub fn peft(&self, model: &dyn Model, dropout: f64) -> PeftOptions {
+        let task_type = match (model.decoder(), self.pooling) {
+            (Some(_), _) => "CAUSAL_LM",
+            (None, Pooling::Pooler) => "SEQ_CLS",
+            (None, Pooling::Mean | Pooling::Cls) => "FEATURE_EXTRACTION",
+        };
         PeftOptions { base_model: self.path.display().to_string(), task_type: Some(task_type.to_owned()), dropout }
     }
 }

@@ -28,6 +28,15 @@ pub(super) struct Loader<'a, W> {
     prefix: &'static str,
 }
 
+/// Scale of a root mean square normalisation.
+#[derive(Debug, Clone)]
+pub(super) struct RmsNorm {
+    /// `[d]`.
+    pub(super) gamma: Tensor<1>,
+    /// Added to the mean square.
+    pub(super) epsilon: f64,
+}
+
 /// Scale and shift of a layer normalisation.
 #[derive(Debug, Clone)]
 pub(super) struct Norm {
@@ -52,11 +61,27 @@ impl<'a, W: Weights> Loader<'a, W> {
 
     /// The layer `name.weight`, `[d_out, d_in]`, and `name.bias`.
     pub(super) fn linear(&mut self, name: &str, d_in: usize, d_out: usize) -> Result<Linear, LearnerError> {
+        let layer = self.linear_without_bias(name, d_in, d_out)?;
+        Ok(Linear { bias: Some(self.tensor(&format!("{name}.bias"), [d_out])?), ..layer })
+    }
+
+    /// The layer `name.weight`, `[d_out, d_in]`, alone.
+    pub(super) fn linear_without_bias(
+        &mut self,
+        name: &str,
+        d_in: usize,
+        d_out: usize,
+    ) -> Result<Linear, LearnerError> {
         Ok(Linear {
             name: ModuleName::new(format!("{}{name}", self.prefix)),
             weight: self.tensor(&format!("{name}.weight"), [d_out, d_in])?.into(),
-            bias: self.tensor(&format!("{name}.bias"), [d_out])?,
+            bias: None,
         })
+    }
+
+    /// The normalisation `name.weight`, which has no shift.
+    pub(super) fn rms_norm(&mut self, name: &str, width: usize, epsilon: f64) -> Result<RmsNorm, LearnerError> {
+        Ok(RmsNorm { gamma: self.tensor(&format!("{name}.weight"), [width])?, epsilon })
     }
 
     /// The normalisation `name.weight` and `name.bias`.

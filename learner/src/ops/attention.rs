@@ -1,20 +1,26 @@
 //! Softmax attention inside each sequence of a ragged batch.
 
+mod composite;
 mod head;
+mod kernel;
+mod pattern;
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
-use rayon::prelude::*;
 
-use self::head::{Gradient, Head, Wanted};
-use super::buffers::{overwritten, recycle};
-use super::gemm::View;
-use super::storage::{dense, extents, is_fused, split_mut, tensor};
+use self::composite::composite;
+use self::head::Wanted;
+use self::kernel::{Inputs, Saved, backward, forward};
+use self::pattern::{Mask, Pattern, Sequence};
+use super::buffers::recycle;
+use super::storage::{dense, is_fused};
+
+pub use pattern::CausalHeads;
 
 /// Bidirectional attention, `softmax(q kᵀ / √d_head) v`, for every sequence and head (Vaswani et al. 2017,
 /// equation 1).
@@ -27,34 +33,42 @@ use super::storage::{dense, extents, is_fused, split_mut, tensor};
 /// If `lengths` does not sum to `T`, or `heads` does not divide `d`.
 #[must_use]
 pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: usize, lengths: &[usize]) -> Tensor<2> {
-    let [tokens, width] = q.dims();
-    assert_eq!(lengths.iter().sum::<usize>(), tokens, "sequence lengths must sum to the number of tokens");
-    assert!(width.is_multiple_of(heads), "{heads} heads do not divide the width {width}");
-    if !is_fused(&q) {
-        return composite(q, k, v, heads, lengths);
-    }
-    let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as AttentionOperation>::attention(q, k, v, heads, lengths.to_vec()))
+    let pattern = Pattern { heads, key_value_heads: heads, mask: Mask::Nothing };
+    attend(q, k, v, pattern, lengths.iter().map(|&length| Sequence::whole(length)).collect())
 }
 
-/// The same function in plain tensor operations.
-fn composite(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: usize, lengths: &[usize]) -> Tensor<2> {
-    let width = q.dims()[1];
-    let head_width = width / heads;
-    let scale = 1.0 / (head_width as f64).sqrt();
-    let mut start = 0;
-    let mut outputs = Vec::with_capacity(lengths.len());
-    for &length in lengths.iter().filter(|&&length| length > 0) {
-        let rows = start..start + length;
-        start += length;
-        let split = |x: &Tensor<2>| {
-            x.clone().slice([rows.clone(), 0..width]).reshape([length, heads, head_width]).swap_dims(0, 1)
-        };
-        let scores = split(&q).matmul(split(&k).swap_dims(1, 2)).mul_scalar(scale);
-        let mixed = activation::softmax(scores, 2).matmul(split(&v));
-        outputs.push(mixed.swap_dims(0, 1).reshape([length, width]));
+/// Attention in which a token sees itself and what precedes it, with groups of query heads that share a key and value head
+/// (arXiv 2305.13245, section 2.2).
+///
+/// `q` is `[T, heads · d_head]`, `k` and `v` are `[T, key_value_heads · d_head]`. With a window a token sees that many of
+/// the last tokens, itself included (arXiv 2310.06825, section 2).
+///
+/// # Panics
+///
+/// If `lengths` does not sum to `T`, or the numbers of heads and the widths do not go together.
+#[must_use]
+pub fn causal_attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: CausalHeads, lengths: &[usize]) -> Tensor<2> {
+    attend(q, k, v, heads.into(), lengths.iter().map(|&length| Sequence::whole(length)).collect())
+}
+
+/// The same for the last tokens of one sequence: `q` has their rows only, `k` and `v` those of the whole sequence.
+///
+/// # Panics
+///
+/// If there are more queries than keys, or the numbers of heads and the widths do not go together.
+#[must_use]
+pub fn causal_attention_of_last(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: CausalHeads) -> Tensor<2> {
+    let sequence = Sequence { queries: q.dims()[0], keys: k.dims()[0] };
+    attend(q, k, v, heads.into(), vec![sequence])
+}
+
+fn attend(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, pattern: Pattern, sequences: Vec<Sequence>) -> Tensor<2> {
+    pattern.check(q.dims(), k.dims(), v.dims(), &sequences);
+    if !is_fused(&q) {
+        return composite(q, k, v, pattern, &sequences);
     }
-    Tensor::cat(outputs, 0)
+    let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as AttentionOperation>::attention(q, k, v, pattern, sequences))
 }
 
 #[backend_extension(Flex, Autodiff)]
@@ -63,14 +77,20 @@ trait AttentionOperation: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        heads: usize,
-        lengths: Vec<usize>,
+        pattern: Pattern,
+        sequences: Vec<Sequence>,
     ) -> FloatTensor<Self>;
 }
 
 impl AttentionOperation for Flex {
-    fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, heads: usize, lengths: Vec<usize>) -> FlexTensor {
-        forward(Inputs { q: dense(q), k: dense(k), v: dense(v), heads, lengths }).0
+    fn attention(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        pattern: Pattern,
+        sequences: Vec<Sequence>,
+    ) -> FlexTensor {
+        forward(Inputs { q: dense(q), k: dense(k), v: dense(v), pattern, sequences }).0
     }
 }
 
@@ -79,33 +99,16 @@ impl<C: CheckpointStrategy> AttentionOperation for Autodiff<Flex, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        heads: usize,
-        lengths: Vec<usize>,
+        pattern: Pattern,
+        sequences: Vec<Sequence>,
     ) -> FloatTensor<Self> {
         let ((q, q_node), (k, k_node), (v, v_node)) = (q.into_parts(), k.into_parts(), v.into_parts());
-        let (y, saved) = forward(Inputs { q: dense(q), k: dense(k), v: dense(v), heads, lengths });
+        let (y, saved) = forward(Inputs { q: dense(q), k: dense(k), v: dense(v), pattern, sequences });
         match AttentionBackward.prepare::<C>([q_node, k_node, v_node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => prepared.finish(saved, y),
             OpsKind::UnTracked(prepared) => prepared.finish(y),
         }
     }
-}
-
-#[derive(Debug, Clone)]
-struct Inputs {
-    q: FlexTensor,
-    k: FlexTensor,
-    v: FlexTensor,
-    heads: usize,
-    lengths: Vec<usize>,
-}
-
-/// What the backward pass needs of the forward one: not the attention weights, which it recomputes.
-#[derive(Debug, Clone)]
-struct Saved {
-    inputs: Inputs,
-    /// The logarithm of each softmax's denominator: sequence by sequence, head by head, token by token.
-    denominators: Vec<f32>,
 }
 
 #[derive(Debug)]
@@ -124,95 +127,6 @@ impl Backward<Flex, 3> for AttentionBackward {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 grads.register::<Flex>(parent.id, gradient);
             }
-        }
-    }
-}
-
-impl Inputs {
-    fn extents(&self) -> [usize; 2] {
-        extents(&self.q)
-    }
-
-    /// Each sequence's first token and length.
-    fn sequences(&self) -> Vec<(usize, usize)> {
-        let starts = self.lengths.iter().scan(0, |next, length| {
-            let start = *next;
-            *next += length;
-            Some(start)
-        });
-        starts.zip(self.lengths.iter().copied()).collect()
-    }
-
-    /// One head of the `length` tokens from `first` on.
-    fn head(&self, first: usize, length: usize, head: usize) -> Head<'_> {
-        let part = |x| part(x, first, length, head, self.heads);
-        Head::new(part(&self.q), part(&self.k), part(&self.v))
-    }
-}
-
-/// The columns of one head in the `length` rows from `first` on.
-fn part(x: &FlexTensor, first: usize, length: usize, head: usize, heads: usize) -> View<'_> {
-    let [tokens, width] = extents(x);
-    View::dense(x.storage(), tokens, width).row_range(first, length).column_range(head * (width / heads), width / heads)
-}
-
-fn forward(inputs: Inputs) -> (FlexTensor, Saved) {
-    let [tokens, width] = inputs.extents();
-    let heads = inputs.heads;
-    let mut y = overwritten(tokens * width);
-    let mut denominators = vec![0.0; tokens * heads];
-    let rows = split_mut(&mut y, inputs.lengths.iter().map(|length| length * width));
-    let logs = split_mut(&mut denominators, inputs.lengths.iter().map(|length| length * heads));
-    let sequences = inputs.sequences().into_par_iter().zip(rows).zip(logs);
-    sequences.filter(|((sequence, _), _)| sequence.1 > 0).for_each(|(((first, length), y), logs)| {
-        let outputs: Vec<_> = logs
-            .par_chunks_mut(length)
-            .enumerate()
-            .map(|(head, logs)| inputs.head(first, length, head).forward(logs))
-            .collect();
-        interleave(&outputs, width, y);
-    });
-    (tensor(y, [tokens, width]), Saved { inputs, denominators })
-}
-
-/// The gradients with respect to the wanted ones of q, k and v.
-fn backward(saved: &Saved, grad: &FlexTensor, wanted: Wanted) -> [Option<FlexTensor>; 3] {
-    let inputs = &saved.inputs;
-    let [tokens, width] = inputs.extents();
-    let heads = inputs.heads;
-    let buffer = |wanted: bool| overwritten(if wanted { tokens * width } else { 0 });
-    let mut outputs = [buffer(wanted.q), buffer(wanted.k), buffer(wanted.v)];
-    let [q, k, v] = outputs.each_mut().map(|output| {
-        let rows = if output.is_empty() { 0 } else { width };
-        split_mut(output, inputs.lengths.iter().map(|length| length * rows))
-    });
-    let sequences = inputs.sequences().into_par_iter().zip(q).zip(k).zip(v);
-    sequences.filter(|(((sequence, _), _), _)| sequence.1 > 0).for_each(|((((first, length), q), k), v)| {
-        let logs = &saved.denominators[first * heads..][..length * heads];
-        let gradients: Vec<Gradient> = logs
-            .par_chunks(length)
-            .enumerate()
-            .map(|(head, logs)| {
-                let grad = part(grad, first, length, head, heads);
-                inputs.head(first, length, head).backward(grad, logs, wanted)
-            })
-            .collect();
-        for (out, pick) in [(q, 0), (k, 1), (v, 2)] {
-            let heads: Vec<_> = gradients.iter().map(|gradient| gradient[pick].as_slice()).collect();
-            interleave(&heads, width, out);
-        }
-    });
-    let [q, k, v] = outputs.map(|output| (!output.is_empty()).then(|| tensor(output, [tokens, width])));
-    [q, k, v]
-}
-
-/// Puts the heads' dense matrices side by side into the columns of `out`.
-fn interleave<H: AsRef<[f32]>>(heads: &[H], width: usize, out: &mut [f32]) {
-    let head_width = width / heads.len();
-    for (head, values) in heads.iter().enumerate() {
-        let rows = out.chunks_exact_mut(width).zip(values.as_ref().chunks_exact(head_width));
-        for (out, values) in rows {
-            out[head * head_width..][..head_width].copy_from_slice(values);
         }
     }
 }

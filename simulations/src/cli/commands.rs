@@ -69,6 +69,10 @@ fn output(args: &OutArgs, config: &Config) -> Output {
 
 fn material(config: &Config, device: DeviceArg) -> Result<(Material, Clients), SimulationError> {
     let material = Material::load(config, &device.open()?)?;
+    if material.left_out > 0 {
+        let (rows, length) = (material.left_out, config.data.source.max_length);
+        eprintln!("warning: rows left out: {rows}; prompts leave no room for a response in {length} tokens");
+    }
     let clients = material.clients(config)?;
     Ok((material, clients))
 }

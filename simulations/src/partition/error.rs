@@ -25,6 +25,12 @@ pub enum PartitionError {
         /// Its value.
         found: f64,
     },
+    /// Rows have no labels.
+    #[error(
+        "a Dirichlet partition divides rows by their labels, and those of a language model have none: set another partition \
+         `kind`, as `column` or `iid`"
+    )]
+    NoLabels,
     /// Rows have no natural clients.
     #[error("the data have no groups to be clients: set `group-column`, or another partition `kind`")]
     NoGroups,

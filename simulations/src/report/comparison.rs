@@ -3,11 +3,11 @@ use serde::Serialize;
 use super::{
     RunRecord,
     format::{self, NOTHING, or_nothing},
-    measure::{ABSENT, MEASURES, Measure, UNTRAINED, global_untrained},
+    measure::{ABSENT, MEASURES, Measure, Score, UNTRAINED, global_untrained},
     spread::Spread,
     table::{Column, Table},
 };
-use crate::metrics::Summary;
+use crate::metrics::{Summary, SummaryTails, Tail};
 
 /// Rows that every comparison of methods has: what federation must beat, what it cannot beat, and what everyone starts
 /// with. Reports set them apart from the methods.
@@ -44,10 +44,13 @@ pub struct ComparisonRow {
     pub seeds: Vec<u64>,
     /// Runs among them that ended before their last round.
     pub stopped: u64,
-    /// Whether training never changed the global model, so that its accuracy is the one before training.
+    /// Whether training never changed the global model, so that its figures are those before training.
     pub global_untrained: bool,
     /// The three accuracies.
-    pub accuracy: RowAccuracy,
+    pub accuracy: RowTails,
+    /// The three perplexities; absent for classifiers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<RowTails>,
     /// Last training loss.
     pub train_loss: Option<Spread>,
     /// Last aggregation residual.
@@ -68,9 +71,9 @@ pub struct ComparisonRow {
     pub dropped: Option<Spread>,
 }
 
-/// The three accuracies of a row, each absent where no run measured it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RowAccuracy {
+/// One figure of the three evaluations of a row, each absent where no run measured it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct RowTails {
     /// The global model on the global test set.
     pub global: Option<RowTail>,
     /// Personal models on their own test splits.
@@ -79,14 +82,14 @@ pub struct RowAccuracy {
     pub personal_global: Option<RowTail>,
 }
 
-impl RowAccuracy {
+impl RowTails {
     /// In the order of [`MEASURES`].
     pub(super) fn all(&self) -> [Option<&RowTail>; 3] {
         [self.global.as_ref(), self.personal_own.as_ref(), self.personal_global.as_ref()]
     }
 }
 
-/// The end of one accuracy over the seeds of a row.
+/// The end of one figure over the seeds of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct RowTail {
     /// In the last evaluated round.
@@ -95,7 +98,7 @@ pub struct RowTail {
     pub mean_of_last_n: Spread,
     /// How many rounds were averaged: the fewest of any run.
     pub n: u64,
-    /// In each run's best round: an upper bound rather than a result.
+    /// In each run's best round: a bound rather than a result.
     pub best_chosen_on_test_set: Spread,
 }
 
@@ -114,8 +117,9 @@ impl Comparison {
             let mark = if row.stopped > 0 { "*" } else { "" };
             format!("{}{mark}", format::shortened(&format::plain(&row.name), NAME))
         });
-        let mut columns = self.accuracies("accuracy, last round", |tail| tail.last);
-        columns.extend(self.accuracies(&format!("accuracy, {}", self.mean_title()), |tail| tail.mean_of_last_n));
+        let score = Score::of_rows(&self.rows);
+        let mut columns = self.scores(score, "last round", |tail| tail.last);
+        columns.extend(self.scores(score, &self.mean_title(), |tail| tail.mean_of_last_n));
         columns.extend(self.costs());
         let apart = self.rows.iter().filter(|row| row.reference).count();
         let table = Table { title: "row".to_owned(), names: names.collect(), apart, columns };
@@ -163,9 +167,10 @@ impl Comparison {
         if fewest == most { format!("mean of last {most}") } else { format!("mean of last {fewest} to {most}") }
     }
 
-    fn accuracies(&self, group: &str, figure: fn(&RowTail) -> Spread) -> Vec<Column> {
+    fn scores(&self, score: Score, when: &str, figure: fn(&RowTail) -> Spread) -> Vec<Column> {
+        let group = &format!("{}, {when}", score.name());
         let column = |(index, measure): (usize, &Measure)| {
-            let cell = |row: &ComparisonRow| row.accuracy_cell(index, figure);
+            let cell = |row: &ComparisonRow| row.score_cell(score, index, figure);
             Column::new(group, measure.head, self.rows.iter().map(cell).collect())
         };
         MEASURES.iter().enumerate().map(column).collect()
@@ -191,11 +196,11 @@ impl Comparison {
 }
 
 impl ComparisonRow {
-    /// One accuracy of one of the [`MEASURES`] for people, marked where it is not what it seems.
-    pub(super) fn accuracy_cell(&self, measure: usize, figure: fn(&RowTail) -> Spread) -> String {
-        let Some(tail) = self.accuracy.all()[measure] else { return NOTHING.to_owned() };
+    /// One figure of one of the [`MEASURES`] for people, marked where it is not what it seems.
+    pub(super) fn score_cell(&self, score: Score, measure: usize, figure: fn(&RowTail) -> Spread) -> String {
+        let Some(tail) = score.row(self).and_then(|tails| tails.all()[measure]) else { return NOTHING.to_owned() };
         let mark = if measure == 0 && self.global_untrained { "†" } else { "" };
-        format!("{mark}{}", figure(tail).show(format::fixed))
+        format!("{mark}{}", figure(tail).show(|value| score.show(value)))
     }
 }
 
@@ -221,24 +226,16 @@ pub(super) fn in_order(rows: &[(String, Vec<RunRecord>)]) -> Vec<(&str, &[RunRec
 fn row(name: &str, runs: &[RunRecord]) -> ComparisonRow {
     let summaries = || runs.iter().map(|run| &run.summary);
     let spread = |value: fn(&Summary) -> Option<f64>| Spread::of(&summaries().filter_map(value).collect::<Vec<_>>());
-    let accuracy = |measure: &Measure| -> Option<RowTail> {
-        let tails = || summaries().filter_map(|summary| (measure.tail)(&summary.accuracy));
-        Some(RowTail {
-            last: Spread::of(&tails().map(|tail| tail.last).collect::<Vec<_>>())?,
-            mean_of_last_n: Spread::of(&tails().map(|tail| tail.mean_of_last_n).collect::<Vec<_>>())?,
-            n: tails().map(|tail| tail.n).min()?,
-            best_chosen_on_test_set: Spread::of(&tails().map(|tail| tail.best).collect::<Vec<_>>())?,
-        })
-    };
-    let [global, personal_own, personal_global] = MEASURES.each_ref().map(accuracy);
+    let accuracy = row_tails(runs, |summary| Some(&summary.accuracy)).unwrap_or_default();
     ComparisonRow {
         name: name.to_owned(),
         reference: REFERENCES.contains(&name),
         method: runs.first().map(|run| run.summary.method.clone()).unwrap_or_default(),
         seeds: summaries().map(|summary| summary.seed).collect(),
         stopped: summaries().filter(|summary| summary.status != COMPLETED).count() as u64,
-        global_untrained: global.is_some() && runs.iter().all(global_untrained),
-        accuracy: RowAccuracy { global, personal_own, personal_global },
+        global_untrained: accuracy.global.is_some() && runs.iter().all(global_untrained),
+        accuracy,
+        perplexity: row_tails(runs, |summary| summary.perplexity.as_ref()),
         train_loss: spread(|summary| summary.train_loss),
         aggregation_residual: spread(|summary| summary.aggregation_residual),
         rounds: spread(|summary| Some(summary.rounds as f64)),
@@ -249,6 +246,23 @@ fn row(name: &str, runs: &[RunRecord]) -> ComparisonRow {
         late: spread(|summary| Some(summary.late as f64)),
         dropped: spread(|summary| Some(summary.dropped as f64)),
     }
+}
+
+/// One figure of the three evaluations over some runs; none where no run has it.
+fn row_tails(runs: &[RunRecord], figure: fn(&Summary) -> Option<&SummaryTails>) -> Option<RowTails> {
+    let summaries = || runs.iter().filter_map(|run| figure(&run.summary));
+    summaries().next()?;
+    let [global, personal_own, personal_global] = MEASURES.each_ref().map(|measure| {
+        let tails: Vec<&Tail> = summaries().filter_map(measure.tail).collect();
+        let spread = |value: fn(&Tail) -> f64| Spread::of(&tails.iter().map(|tail| value(tail)).collect::<Vec<_>>());
+        Some(RowTail {
+            last: spread(|tail| tail.last)?,
+            mean_of_last_n: spread(|tail| tail.mean_of_last_n)?,
+            n: tails.iter().map(|tail| tail.n).min()?,
+            best_chosen_on_test_set: spread(|tail| tail.best)?,
+        })
+    });
+    Some(RowTails { global, personal_own, personal_global })
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! Tables for other programs, as RFC 4180 has them except that lines end in a line feed.
 
-use super::{comparison::Comparison, format::push, measure::MEASURES, spread::Spread};
+use super::{
+    comparison::Comparison,
+    format::push,
+    measure::{MEASURES, Score},
+    spread::Spread,
+};
 use crate::metrics::RoundMetrics;
 
 /// One line a round. The last five columns are clock readings and differ between equal runs.
@@ -8,7 +13,7 @@ pub(super) fn rounds(rounds: &[RoundMetrics]) -> String {
     let mut text = String::from("round");
     for measure in &MEASURES {
         let key = measure.key;
-        push(&mut text, format_args!(",{key}_accuracy,{key}_macro_f1,{key}_loss,{key}_examples"));
+        push(&mut text, format_args!(",{key}_accuracy,{key}_macro_f1,{key}_loss,{key}_perplexity,{key}_examples"));
     }
     text += ",train_loss,aggregation_residual,update_norm,bytes_up,bytes_down,accepted,rejected,late,dropped,\
              delta,epsilon_pld,epsilon_rdp,duration_s,train_s,aggregate_s,evaluate_s,save_s\n";
@@ -23,9 +28,11 @@ fn round(text: &mut String, metrics: &RoundMetrics) {
     for measure in &MEASURES {
         match (measure.of)(&metrics.evaluations) {
             Some(found) => {
-                push(text, format_args!(",{},{},{},{}", found.accuracy, found.macro_f1, found.loss, found.examples));
+                let (macro_f1, perplexity) = (optional(found.macro_f1), optional(found.perplexity));
+                push(text, format_args!(",{},{macro_f1},{},{perplexity}", found.accuracy, found.loss));
+                push(text, format_args!(",{}", found.examples));
             }
-            None => text.push_str(",,,,"),
+            None => text.push_str(",,,,,"),
         }
     }
     push(text, format_args!(",{},{}", optional(metrics.train_loss), optional(metrics.aggregation_residual)));
@@ -79,8 +86,10 @@ pub(super) fn comparison(comparison: &Comparison) -> String {
     let mut text = String::from("row,reference,method,runs,seeds,stopped");
     let figures = ["last", "mean_of_last_n", "best_chosen_on_test_set"];
     for measure in &MEASURES {
-        for figure in figures {
-            heads(&mut text, &format!("{}_accuracy_{figure}", measure.key));
+        for score in [Score::Accuracy, Score::Perplexity] {
+            for figure in figures {
+                heads(&mut text, &format!("{}_{}_{figure}", measure.key, score.name()));
+            }
         }
         push(&mut text, format_args!(",{}_n", measure.key));
     }
@@ -92,10 +101,12 @@ pub(super) fn comparison(comparison: &Comparison) -> String {
         let seeds: Vec<String> = row.seeds.iter().map(u64::to_string).collect();
         let (name, method, seeds) = (quoted(&row.name), quoted(&row.method), quoted(&seeds.join(" ")));
         push(&mut text, format_args!("{name},{},{method},{},{seeds},{}", row.reference, row.seeds.len(), row.stopped));
-        for accuracy in row.accuracy.all() {
-            cells(&mut text, accuracy.map(|found| found.last));
-            cells(&mut text, accuracy.map(|found| found.mean_of_last_n));
-            cells(&mut text, accuracy.map(|found| found.best_chosen_on_test_set));
+        for (index, accuracy) in row.accuracy.all().into_iter().enumerate() {
+            for tail in [accuracy, row.perplexity.as_ref().and_then(|tails| tails.all()[index])] {
+                cells(&mut text, tail.map(|found| found.last));
+                cells(&mut text, tail.map(|found| found.mean_of_last_n));
+                cells(&mut text, tail.map(|found| found.best_chosen_on_test_set));
+            }
             push(&mut text, format_args!(",{}", accuracy.map(|found| found.n.to_string()).unwrap_or_default()));
         }
         let costs: [Option<Spread>; COSTS.len()] = [

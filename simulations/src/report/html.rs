@@ -3,13 +3,13 @@
 mod page;
 
 use super::{
-    RunRecord, accuracies,
+    RunRecord,
     comparison::{Comparison, ComparisonRow, RowTail, mean, show},
     facts,
     format::{self, count, fixed, or_nothing, push, significant},
-    measure::{BEST_IS_CHOSEN, HOW_TO_READ, MEASURES},
+    measure::{BEST_IS_CHOSEN, MEASURES, Score},
     plots::Figure,
-    run_notes,
+    run_notes, scores,
     spread::Spread,
 };
 use crate::metrics::{PhaseSeconds, RoundMetrics};
@@ -26,10 +26,11 @@ pub(super) fn run_page(record: &RunRecord, config_toml: &str, figures: &[Figure]
         "facts",
         &format!("Method {}, seed {}, {} rounds, {}.", summary.method, summary.seed, summary.rounds, summary.status),
     );
-    page.paragraph("", HOW_TO_READ);
+    let score = Score::of_summary(summary);
+    page.paragraph("", &score.how_to_read());
 
-    page.section("Accuracy");
-    let table = accuracies(record);
+    page.section(score.title());
+    let table = scores(record);
     let heads: Vec<String> = table.columns.iter().map(|column| column.head.join(" ")).collect();
     let rows = (0..table.names.len()).map(|row| {
         let cells = table.columns.iter().map(|column| column.cells[row].clone());
@@ -62,9 +63,10 @@ pub(super) fn run_page(record: &RunRecord, config_toml: &str, figures: &[Figure]
 pub(super) fn comparison_page(comparison: &Comparison, rows: &[(&str, &[RunRecord])], figures: &[Figure]) -> String {
     let mut page = Page::new("Comparison");
     page.paragraph("facts", &comparison.seeds());
-    page.paragraph("", HOW_TO_READ);
+    let score = Score::of_rows(&comparison.rows);
+    page.paragraph("", &score.how_to_read());
 
-    page.section("Accuracy");
+    page.section(score.title());
     let (mean_title, measures) = (comparison.mean_title(), MEASURES.len());
     let groups =
         ["last round", &mean_title, "best round (chosen on the test set)"].map(|group| (group.to_owned(), measures));
@@ -72,7 +74,10 @@ pub(super) fn comparison_page(comparison: &Comparison, rows: &[(&str, &[RunRecor
     let figures_of: [fn(&RowTail) -> Spread; 3] =
         [|tail| tail.last, |tail| tail.mean_of_last_n, |tail| tail.best_chosen_on_test_set];
     let cells = |row: &ComparisonRow| {
-        figures_of.iter().flat_map(|figure| (0..measures).map(|measure| row.accuracy_cell(measure, *figure))).collect()
+        figures_of
+            .iter()
+            .flat_map(|figure| (0..measures).map(|measure| row.score_cell(score, measure, *figure)))
+            .collect()
     };
     page.table("row", &groups, &heads, named(comparison, cells));
     let mut notes = vec![BEST_IS_CHOSEN.to_owned()];

@@ -2,19 +2,26 @@
 
 use fedlora_learner::Evaluation;
 
-use super::RunRecord;
-use crate::metrics::{Evaluations, RoundMetrics, SummaryAccuracy, Tail};
+use super::{
+    RunRecord,
+    comparison::{ComparisonRow, RowTails},
+    format,
+};
+use crate::metrics::{Evaluations, RoundMetrics, Summary, SummaryTails, Tail};
 
 /// How to read the three evaluations; the same words in every report.
-pub(super) const HOW_TO_READ: &str = "The global model is what the server holds, tested on examples of all kinds; a \
+const HOW_TO_READ: &str = "The global model is what the server holds, tested on examples of all kinds; a \
     client's personal model is what that client would use, that is, the global model with whatever the client keeps \
     to itself. \"Own\" tests a personal model on held-out examples like those that its client trains on, \"global\" on \
-    the examples of everyone, so a high own and a low global accuracy mean that clients learnt their own task and not \
-    the common one.";
+    the examples of everyone, so models that are good on their own and bad on the global examples mean that clients \
+    learnt their own task and not the common one.";
+
+/// What perplexity is.
+const PERPLEXITY: &str = " Perplexity is exp of the mean loss of a predicted token: the smaller, the better.";
 
 /// What "best" is worth.
 pub(super) const BEST_IS_CHOSEN: &str =
-    "Best rounds were chosen by looking at the test set: an upper bound, not a result.";
+    "Best rounds were chosen by looking at the test set: an optimistic bound, not a result.";
 
 /// What a dash means.
 pub(super) const ABSENT: &str = "-  not measured; methods that share only a part of the adapter have no global model.";
@@ -35,7 +42,7 @@ pub(super) struct Measure {
     /// Its value in a round.
     pub(super) of: fn(&Evaluations) -> Option<&Evaluation>,
     /// Its course over a run.
-    pub(super) tail: fn(&SummaryAccuracy) -> Option<&Tail>,
+    pub(super) tail: fn(&SummaryTails) -> Option<&Tail>,
 }
 
 /// All three, in the order of every table.
@@ -62,6 +69,95 @@ pub(super) const MEASURES: [Measure; 3] = [
         tail: |accuracy| accuracy.personal_global.as_ref(),
     },
 ];
+
+/// The figure that says how good models are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Score {
+    /// Share of predictions that are right.
+    Accuracy,
+    /// `exp` of a language model's loss for each predicted token.
+    Perplexity,
+}
+
+impl Score {
+    /// Perplexity where every evaluation has one, as those of language models have.
+    pub(super) fn of<'a>(rounds: impl IntoIterator<Item = &'a RoundMetrics>) -> Self {
+        let evaluations = rounds.into_iter().map(|metrics| &metrics.evaluations);
+        let found = evaluations.flat_map(|all| MEASURES.map(|measure| (measure.of)(all))).flatten();
+        Self::all_have(found.map(|found| found.perplexity.is_some()))
+    }
+
+    /// As [`Score::of`], of a summary.
+    pub(super) fn of_summary(summary: &Summary) -> Self {
+        Self::all_have([summary.perplexity.is_some()])
+    }
+
+    /// As [`Score::of`], of rows that were measured at all.
+    pub(super) fn of_rows(rows: &[ComparisonRow]) -> Self {
+        let measured = rows.iter().filter(|row| row.accuracy.all().iter().any(Option::is_some));
+        Self::all_have(measured.map(|row| row.perplexity.is_some()))
+    }
+
+    fn all_have(perplexity: impl IntoIterator<Item = bool>) -> Self {
+        let mut found = perplexity.into_iter().peekable();
+        if found.peek().is_some() && found.all(|has| has) { Self::Perplexity } else { Self::Accuracy }
+    }
+
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::Perplexity => "perplexity",
+        }
+    }
+
+    /// Its name at the beginning of a sentence.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Accuracy => "Accuracy",
+            Self::Perplexity => "Perplexity",
+        }
+    }
+
+    /// How to read a report.
+    pub(super) fn how_to_read(self) -> String {
+        format!("{HOW_TO_READ}{}", if self == Self::Perplexity { PERPLEXITY } else { "" })
+    }
+
+    /// Its value in an evaluation.
+    pub(super) fn value(self, found: &Evaluation) -> Option<f64> {
+        match self {
+            Self::Accuracy => Some(found.accuracy),
+            Self::Perplexity => found.perplexity,
+        }
+    }
+
+    /// Its course over a run, in the order of [`MEASURES`].
+    pub(super) fn tails(self, summary: &Summary) -> [Option<&Tail>; 3] {
+        let tails = match self {
+            Self::Accuracy => Some(&summary.accuracy),
+            Self::Perplexity => summary.perplexity.as_ref(),
+        };
+        MEASURES.map(|measure| tails.and_then(measure.tail))
+    }
+
+    /// Its course over the runs of a row.
+    pub(super) fn row(self, row: &ComparisonRow) -> Option<&RowTails> {
+        match self {
+            Self::Accuracy => Some(&row.accuracy),
+            Self::Perplexity => row.perplexity.as_ref(),
+        }
+    }
+
+    /// A value for people.
+    pub(super) fn show(self, value: f64) -> String {
+        match self {
+            Self::Perplexity if value >= 1e4 => format::significant(value),
+            Self::Perplexity => format!("{value:.2}"),
+            Self::Accuracy => format::fixed(value),
+        }
+    }
+}
 
 /// Whether training never changed the global model: in every evaluated round it scored exactly as before the first.
 ///

@@ -3,13 +3,31 @@
 use fedlora_learner::Evaluation;
 
 use super::RunRecord;
-use crate::metrics::{ClientMetrics, Evaluations, PhaseSeconds, RoundMetrics, Summary, SummaryAccuracy, Tail};
+use crate::metrics::{ClientMetrics, Evaluations, PhaseSeconds, RoundMetrics, Summary, SummaryTails, Tail};
 
 /// A run whose accuracy rises with the round; `fedsa-lora` has no global model and `local-only` never changes it.
 pub(crate) fn record(method: &str, seed: u64, rounds: u64) -> RunRecord {
     let rounds: Vec<RoundMetrics> = (0..=rounds).map(|round| metrics(method, seed, round)).collect();
     let summary = summary(method, seed, &rounds);
     RunRecord { rounds, summary }
+}
+
+/// The same run as one of a language model, whose perplexity falls as the accuracy rises.
+pub(crate) fn language(method: &str, seed: u64, rounds: u64) -> RunRecord {
+    let mut record = record(method, seed, rounds);
+    let turn = |found: &mut Option<Evaluation>| {
+        if let Some(found) = found {
+            (found.tokens, found.macro_f1, found.perplexity) = (Some(9000), None, Some(found.loss.exp()));
+        }
+    };
+    let all = |all: &mut Evaluations| [&mut all.global, &mut all.personal_own, &mut all.personal_global].map(turn);
+    record.rounds.iter_mut().for_each(|metrics| drop(all(&mut metrics.evaluations)));
+    all(&mut record.summary.evaluations);
+    let perplexity = |tail: Option<Tail>| tail.map(|tail| Tail { last: (1.0 - tail.last).exp(), ..tail });
+    let SummaryTails { global, personal_own, personal_global } = record.summary.accuracy.clone();
+    let [global, personal_own, personal_global] = [global, personal_own, personal_global].map(perplexity);
+    record.summary.perplexity = Some(SummaryTails { global, personal_own, personal_global });
+    record
 }
 
 fn metrics(method: &str, seed: u64, round: u64) -> RoundMetrics {
@@ -45,7 +63,10 @@ fn metrics(method: &str, seed: u64, round: u64) -> RoundMetrics {
 fn evaluations(method: &str, seed: u64, round: u64) -> Evaluations {
     let bonus = method.len() as f64 / 100.0;
     let rising = |to: f64| 0.1 + (to + bonus - 0.1) * (1.0 - 0.6_f64.powi(round as i32)) + 0.01 * seed as f64;
-    let evaluation = |accuracy: f64| Evaluation { examples: 300, loss: 1.0 - accuracy, accuracy, macro_f1: accuracy };
+    let evaluation = |accuracy: f64| {
+        let (tokens, macro_f1, perplexity) = (None, Some(accuracy), None);
+        Evaluation { examples: 300, tokens, loss: 1.0 - accuracy, accuracy, macro_f1, perplexity }
+    };
     let global = match method {
         "fedsa-lora" => None,
         "local-only" => Some(0.1),
@@ -76,7 +97,7 @@ fn summary(method: &str, seed: u64, rounds: &[RoundMetrics]) -> Summary {
         seed,
         status: "finished:completed".to_owned(),
         rounds: last.map_or(0, |metrics| metrics.round),
-        accuracy: SummaryAccuracy {
+        accuracy: SummaryTails {
             global: tail(|evaluations| evaluations.global.as_ref()),
             personal_own: tail(|evaluations| evaluations.personal_own.as_ref()),
             personal_global: tail(|evaluations| evaluations.personal_global.as_ref()),
@@ -91,6 +112,7 @@ fn summary(method: &str, seed: u64, rounds: &[RoundMetrics]) -> Summary {
         late: 0,
         dropped: total(|metrics| metrics.dropped),
         privacy: None,
+        perplexity: None,
         adapter_digest: "3f".repeat(32),
     }
 }

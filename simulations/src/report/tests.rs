@@ -23,6 +23,35 @@ fn the_table_of_a_run_says_what_was_not_measured_and_fits_a_terminal() {
 }
 
 #[test]
+fn reports_of_language_models_speak_of_perplexity_and_never_of_f1() {
+    let place = directory();
+    let record = samples::language("fedavg", 1, 6);
+    let table = run_table(&record);
+    assert!(table.contains("perplexity") && !table.contains("F1"), "{table}");
+    write_run_report(place.path(), &record, "").expect("writable");
+    let page = read(place.path(), "report.html");
+    assert!(page.contains("<h2>Perplexity</h2>") && page.contains("the smaller, the better"));
+    assert!(place.path().join("plots/perplexity.png").exists() && !place.path().join("plots/accuracy.png").exists());
+    let csv = read(place.path(), "rounds.csv");
+    let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(
+        lines[0][1..6],
+        ["accuracy", "macro_f1", "loss", "perplexity", "examples"].map(|name| format!("global_{name}"))
+    );
+    assert!(lines[1][2].is_empty() && lines[1][4].parse::<f64>().is_ok());
+
+    let other = directory();
+    let comparison = write_comparison(other.path(), &[("fedavg".to_owned(), vec![record.clone()])]).expect("writable");
+    assert!(comparison.table().contains("perplexity, last round"));
+    assert!(other.path().join("plots/perplexity_global.svg").exists());
+    let json = read(other.path(), "comparison.json");
+    assert!(json.contains("perplexity"));
+    // Beside a classifier, what both have is shown.
+    let rows = [("fedavg".to_owned(), vec![record]), ("ffa-lora".to_owned(), vec![samples::record("ffa-lora", 1, 6)])];
+    assert!(Comparison::of(&rows).table().contains("accuracy, last round"));
+}
+
+#[test]
 fn names_cannot_steer_the_terminal() {
     let mut record = samples::record("fedavg", 1, 2);
     record.summary.name = "red \u{1b}[31m\rname".to_owned();
@@ -110,7 +139,7 @@ fn an_empty_run_makes_a_report_without_plots() {
     let place = directory();
     let mut record = samples::record("fedavg", 1, 1);
     record.rounds.clear();
-    record.summary.accuracy = crate::metrics::SummaryAccuracy::default();
+    record.summary.accuracy = crate::metrics::SummaryTails::default();
     record.summary.evaluations = crate::metrics::Evaluations::default();
     write_run_report(place.path(), &record, "").expect("writable");
     assert!(!place.path().join("plots").exists());

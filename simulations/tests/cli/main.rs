@@ -1,7 +1,7 @@
 //! The program `fedlora-sim` as users meet it: started as a process, judged by its exit code, its words and its files.
 //!
-//! Runs train either a small vision transformer with random weights on the embedded digits, or the two-layer BERT of
-//! the learner's tests on sentences written here: both take fractions of a second and no download.
+//! Runs train a small vision transformer with random weights on the embedded digits, or the two-layer BERT and Llama of the
+//! learner's tests on words written here: all take fractions of a second and no download.
 
 mod answers;
 mod bad_data;
@@ -10,6 +10,7 @@ mod broken_disk;
 mod central;
 mod configurations;
 mod determinism;
+mod language;
 mod link;
 mod private;
 mod resume;

@@ -4,14 +4,27 @@ use super::*;
 /// Two chained products of at most 200 terms of size 1 with a few roundings each.
 const TOLERANCE: f32 = 1e-4;
 
+/// The composite form of [`attention`].
+fn reference(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: usize, lengths: &[usize]) -> Tensor<2> {
+    let pattern = Pattern { heads, key_value_heads: heads, mask: Mask::Nothing };
+    composite(q, k, v, pattern, &lengths.iter().map(|&length| Sequence::whole(length)).collect::<Vec<_>>())
+}
+
 fn check(heads: usize, head_width: usize, lengths: &[usize]) {
-    let shape = [lengths.iter().sum(), heads * head_width];
-    let inputs = [leaf(shape, 1), leaf(shape, 2), leaf(shape, 3)];
-    let references = [leaf(shape, 1), leaf(shape, 2), leaf(shape, 3)];
+    check_pattern(Pattern { heads, key_value_heads: heads, mask: Mask::Nothing }, head_width, lengths);
+}
+
+fn check_pattern(pattern: Pattern, head_width: usize, lengths: &[usize]) {
+    let rows = lengths.iter().sum();
+    let shapes =
+        [pattern.heads, pattern.key_value_heads, pattern.key_value_heads].map(|heads| [rows, heads * head_width]);
+    let sequences: Vec<Sequence> = lengths.iter().map(|&length| Sequence::whole(length)).collect();
+    let inputs = || [1, 2, 3].map(|seed| leaf(shapes[seed as usize - 1], seed));
+    let (inputs, references) = (inputs(), inputs());
     let [q, k, v] = inputs.clone();
-    let y = attention(q * 3.0, k, v, heads, lengths);
+    let y = attend(q * 3.0, k, v, pattern, sequences.clone());
     let [q, k, v] = references.clone();
-    let expected = composite(q * 3.0, k, v, heads, lengths);
+    let expected = composite(q * 3.0, k, v, pattern, &sequences);
     assert_close(y.clone(), expected.clone(), TOLERANCE);
     let (grads, expected) = (weighted_sum(y).backward(), weighted_sum(expected).backward());
     for (input, reference) in inputs.iter().zip(&references) {
@@ -26,6 +39,67 @@ fn attention_and_its_gradients_agree_with_the_composite_form() {
     check(3, 16, &[16, 48, 5]);
     check(12, 32, &[64, 25]);
     check(2, 64, &[197]);
+}
+
+#[test]
+fn causal_attention_and_its_gradients_agree_with_the_composite_form_for_shared_keys_and_windows() {
+    for window in [1, 3, 50, usize::MAX] {
+        let mask = Mask::Later { window };
+        for (heads, key_value_heads, head_width) in [(1, 1, 1), (4, 2, 6), (3, 1, 16), (2, 2, 33)] {
+            check_pattern(Pattern { heads, key_value_heads, mask }, head_width, &[1, 17, 0, 130]);
+        }
+    }
+}
+
+const CAUSAL: CausalHeads = CausalHeads { query: 4, key_value: 2, window: None };
+
+/// Queries, keys and values of a number of tokens.
+fn causal(tokens: usize) -> [Tensor<2>; 3] {
+    [constant([tokens, 24], 1), constant([tokens, 12], 2), constant([tokens, 12], 3)]
+}
+
+#[test]
+fn the_last_tokens_of_a_sequence_see_what_they_see_in_the_whole_of_it_to_the_bit() {
+    for window in [None, Some(60)] {
+        let heads = CausalHeads { window, ..CAUSAL };
+        let [q, k, v] = causal(120);
+        let whole = bits(causal_attention(q.clone(), k.clone(), v.clone(), heads, &[120]));
+        for queries in [1, 2, 53] {
+            let last =
+                causal_attention_of_last(q.clone().narrow(0, 120 - queries, queries), k.clone(), v.clone(), heads);
+            assert_eq!(bits(last), whole[(120 - queries) * 24..], "{window:?} {queries}");
+        }
+        let before = causal_attention_of_last(q.narrow(0, 0, 80), k.narrow(0, 0, 80), v.narrow(0, 0, 80), heads);
+        assert_eq!(bits(before), whole[..80 * 24], "what comes later is not seen");
+    }
+}
+
+#[test]
+fn the_composite_form_knows_the_last_tokens_of_a_sequence_too() {
+    let [q, k, v] = causal(70);
+    let q = q.narrow(0, 50, 20);
+    let expected = composite(q.clone(), k.clone(), v.clone(), CAUSAL.into(), &[Sequence { queries: 20, keys: 70 }]);
+    assert_close(causal_attention_of_last(q, k, v, CAUSAL), expected, TOLERANCE);
+}
+
+#[test]
+fn causal_attention_keeps_sequences_apart() {
+    let [q, k, v] = causal(90);
+    let whole = bits(causal_attention(q.clone(), k.clone(), v.clone(), CAUSAL, &[31, 59]));
+    let [q, k, v] = [q, k, v].map(|x| x.narrow(0, 31, 59));
+    assert_eq!(whole[31 * 24..], bits(causal_attention(q, k, v, CAUSAL, &[59])));
+}
+
+#[test]
+fn causal_attention_is_the_same_bit_for_bit_on_one_and_two_threads() {
+    let run = || {
+        let inputs = [leaf([160, 24], 1), leaf([160, 12], 2), leaf([160, 12], 3)];
+        let [q, k, v] = inputs.clone();
+        let y = causal_attention(q, k, v, CAUSAL, &[20, 107, 33]);
+        let grads = weighted_sum(y.clone()).backward();
+        (bits(y), inputs.map(|input| bits(input.grad(&grads).unwrap())))
+    };
+    assert_eq!(on_threads(1, run), on_threads(2, run));
 }
 
 #[test]
@@ -54,7 +128,7 @@ fn attention_gives_gradients_only_to_tracked_inputs() {
         let [q, k, v] = inputs.clone();
         let grads = weighted_sum(attention(q, k, v, 2, &[3, 4])).backward();
         let [q, k, v] = references.clone();
-        let expected = weighted_sum(composite(q, k, v, 2, &[3, 4])).backward();
+        let expected = weighted_sum(reference(q, k, v, 2, &[3, 4])).backward();
         for (input, reference) in inputs.iter().zip(&references) {
             match (input.grad(&grads), reference.grad(&expected)) {
                 (Some(actual), Some(expected)) => assert_close(actual, expected, TOLERANCE),
@@ -69,7 +143,7 @@ fn attention_gives_gradients_only_to_tracked_inputs() {
 fn attention_survives_scores_beyond_the_range_of_the_exponential() {
     let [q, k, v] = [1, 2, 3].map(|seed| constant([20, 16], seed));
     let y = attention(q.clone() * 500.0, k.clone(), v.clone(), 2, &[20]);
-    assert_close(y, composite(q * 500.0, k, v, 2, &[20]), 1e-2);
+    assert_close(y, reference(q * 500.0, k, v, 2, &[20]), 1e-2);
 }
 
 #[test]

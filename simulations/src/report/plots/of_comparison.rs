@@ -12,7 +12,7 @@ use crate::{
     report::{
         REFERENCES, RunRecord,
         format::byte_unit,
-        measure::{MEASURES, Measure},
+        measure::{MEASURES, Measure, Score},
     },
 };
 
@@ -22,7 +22,7 @@ const ROWS: usize = 18;
 /// A row: its name and its runs.
 type Row<'a> = (&'a str, &'a [RunRecord]);
 
-/// The plots of a comparison: each accuracy by round and by communication, and the training loss.
+/// The plots of a comparison: each accuracy, or perplexity, by round and by communication, and the training loss.
 pub(crate) fn of_comparison(rows: &[Row<'_>]) -> Vec<Plot> {
     let all = rows.len();
     let rows = &rows[..all.min(ROWS)];
@@ -32,35 +32,47 @@ pub(crate) fn of_comparison(rows: &[Row<'_>]) -> Vec<Plot> {
         0 | 1 => few,
         _ => format!(" Lines are means over seeds, bands go from the smallest to the largest value.{few}"),
     };
-    let names = [
-        ("accuracy_global", "accuracy_global_by_bytes"),
-        ("accuracy_personal_own", "accuracy_personal_own_by_bytes"),
-        ("accuracy_personal_global", "accuracy_personal_global_by_bytes"),
-    ];
+    let score = Score::of(rows.iter().flat_map(|(_, runs)| *runs).flat_map(|run| &run.rounds));
     let mut plots = Vec::new();
-    for (measure, (by_round, by_bytes)) in MEASURES.iter().zip(names) {
-        plots.push(accuracy(by_round, rows, measure, &band));
-        plots.push(accuracy_by_bytes(by_bytes, rows, measure, &band));
+    for (measure, (round, bytes)) in MEASURES.iter().zip(names(score)) {
+        plots.push(by_round(round, rows, (score, measure), &band));
+        plots.push(by_bytes(bytes, rows, (score, measure), &band));
     }
     plots.push(train_loss(rows, &band));
     plots
 }
 
-fn accuracy(name: &'static str, rows: &[Row<'_>], measure: &Measure, band: &str) -> Plot {
+/// Names of the plots by round and by communication, in the order of [`MEASURES`].
+fn names(score: Score) -> [(&'static str, &'static str); 3] {
+    match score {
+        Score::Accuracy => [
+            ("accuracy_global", "accuracy_global_by_bytes"),
+            ("accuracy_personal_own", "accuracy_personal_own_by_bytes"),
+            ("accuracy_personal_global", "accuracy_personal_global_by_bytes"),
+        ],
+        Score::Perplexity => [
+            ("perplexity_global", "perplexity_global_by_bytes"),
+            ("perplexity_personal_own", "perplexity_personal_own_by_bytes"),
+            ("perplexity_personal_global", "perplexity_personal_global_by_bytes"),
+        ],
+    }
+}
+
+fn by_round(name: &'static str, rows: &[Row<'_>], (score, measure): (Score, &Measure), band: &str) -> Plot {
     let series = lines(rows, |run| {
-        let value = |metrics: &RoundMetrics| (measure.of)(&metrics.evaluations).map(|found| found.accuracy);
+        let value = |metrics: &RoundMetrics| (measure.of)(&metrics.evaluations).and_then(|found| score.value(found));
         run.rounds.iter().filter_map(|metrics| Some((metrics.round, metrics.round as f64, value(metrics)?))).collect()
     });
     let title = capital(measure.title);
     Plot {
         name,
-        caption: format!("Accuracy by round: {}.{band}", measure.title),
-        chart: Chart { title, x: Axis::rounds(), y: Axis::accuracy(), series },
+        caption: format!("{} by round: {}.{band}", score.title(), measure.title),
+        chart: Chart { title, x: Axis::rounds(), y: Axis::score(score), series },
     }
 }
 
 /// What sends nothing, and the row that has everything in one place, are levels to compare with.
-fn accuracy_by_bytes(name: &'static str, rows: &[Row<'_>], measure: &Measure, band: &str) -> Plot {
+fn by_bytes(name: &'static str, rows: &[Row<'_>], (score, measure): (Score, &Measure), band: &str) -> Plot {
     let level = |(name, runs): &Row<'_>| {
         let nothing = runs.iter().all(|run| run.summary.bytes_up + run.summary.bytes_down == 0);
         nothing || *name == REFERENCES[1]
@@ -69,7 +81,7 @@ fn accuracy_by_bytes(name: &'static str, rows: &[Row<'_>], measure: &Measure, ba
     let most = most.map(|run| run.summary.bytes_up + run.summary.bytes_down).max().unwrap_or(0);
     let (unit, size) = byte_unit(most as f64);
     let mut series = lines(rows, |run| {
-        let value = |metrics: &RoundMetrics| (measure.of)(&metrics.evaluations).map(|found| found.accuracy);
+        let value = |metrics: &RoundMetrics| (measure.of)(&metrics.evaluations).and_then(|found| score.value(found));
         let rounds = run.rounds.iter().zip(sent(&run.rounds));
         rounds.filter_map(|(metrics, sent)| Some((metrics.round, sent / size, value(metrics)?))).collect()
     });
@@ -81,10 +93,11 @@ fn accuracy_by_bytes(name: &'static str, rows: &[Row<'_>], measure: &Measure, ba
     Plot {
         name,
         caption: format!(
-            "The same accuracy against the adapter values that all clients together had sent and taken; level lines \
-             are the last accuracy of rows without communication between clients.{band}"
+            "The same {word} against the adapter values that all clients together had sent and taken; level lines are the \
+             last {word} of rows without communication between clients.{band}",
+            word = score.name()
         ),
-        chart: Chart { title: capital(measure.title), x, y: Axis::accuracy(), series },
+        chart: Chart { title: capital(measure.title), x, y: Axis::score(score), series },
     }
 }
 
@@ -167,7 +180,7 @@ mod tests {
     #[test]
     fn a_line_is_the_mean_over_seeds_within_the_smallest_and_the_largest() {
         let runs = [1, 2, 3].map(|seed| samples::record("fedavg", seed, 2));
-        let plot = accuracy("a", &[("fedavg", &runs)], &MEASURES[1], "");
+        let plot = by_round("a", &[("fedavg", &runs)], (Score::Accuracy, &MEASURES[1]), "");
         let last = samples_of(&plot.chart.series[0]).last().copied().expect("rounds");
         // Each seed of the samples adds 0.01, so the middle one is the mean, up to rounding of a sum of three.
         let middle = runs[1].summary.accuracy.personal_own.map_or(f64::NAN, |tail| tail.last);
@@ -187,7 +200,7 @@ mod tests {
         let runs = |name| [samples::record(name, 1, 3)];
         let (local, centralised, fedavg) = (runs("local-only"), runs("centralised"), runs("fedavg"));
         let rows: [Row<'_>; 3] = [("local-only", &local), ("centralised", &centralised), ("fedavg", &fedavg)];
-        let plot = accuracy_by_bytes("a", &rows, &MEASURES[1], "");
+        let plot = by_bytes("a", &rows, (Score::Accuracy, &MEASURES[1]), "");
         let levels = plot.chart.series.iter().map(|series| matches!(series.form, Form::Level(_)));
         assert_eq!(levels.collect::<Vec<_>>(), [true, true, false]);
     }

@@ -10,7 +10,7 @@ use crate::{
     metrics::RoundMetrics,
     report::{
         format::byte_unit,
-        measure::{MEASURES, Measure},
+        measure::{MEASURES, Measure, Score},
     },
 };
 
@@ -19,7 +19,8 @@ const CLIENTS: usize = 400;
 
 /// The plots of one run.
 pub(crate) fn of_run(rounds: &[RoundMetrics]) -> Vec<Plot> {
-    let mut plots = vec![accuracy(rounds), accuracy_by_bytes(rounds), train_loss(rounds)];
+    let score = Score::of(rounds);
+    let mut plots = vec![by_round(score, rounds), by_bytes(score, rounds), train_loss(rounds)];
     plots.extend(epsilon(rounds));
     plots.extend(clients(rounds));
     plots
@@ -71,24 +72,29 @@ pub(crate) fn epsilon_by_round(epsilons: &[(u64, Epsilon)], delta: f64, unit: &s
     }
 }
 
-fn accuracy(rounds: &[RoundMetrics]) -> Plot {
-    let series = by_measure(rounds, |_, metrics| metrics.round as f64);
+fn by_round(score: Score, rounds: &[RoundMetrics]) -> Plot {
+    let series = by_measure(score, rounds, |_, metrics| metrics.round as f64);
+    let title = format!("{} by round", score.title());
     Plot {
-        name: "accuracy",
-        caption: "Accuracy by round; round 0 is before training.".to_owned(),
-        chart: Chart { title: "Accuracy by round".to_owned(), x: Axis::rounds(), y: Axis::accuracy(), series },
+        name: score.name(),
+        caption: format!("{title}; round 0 is before training."),
+        chart: Chart { title, x: Axis::rounds(), y: Axis::score(score), series },
     }
 }
 
-fn accuracy_by_bytes(rounds: &[RoundMetrics]) -> Plot {
+fn by_bytes(score: Score, rounds: &[RoundMetrics]) -> Plot {
     let sent = sent(rounds);
     let (unit, size) = byte_unit(sent.last().copied().unwrap_or(0.0));
-    let series = by_measure(rounds, |index, _| sent[index] / size);
+    let series = by_measure(score, rounds, |index, _| sent[index] / size);
     let x = Axis::amounts(format!("adapter values sent so far, up and down ({unit})"));
+    let word = score.title();
     Plot {
-        name: "accuracy_by_bytes",
-        caption: "Accuracy against the adapter values that all clients together had sent and taken.".to_owned(),
-        chart: Chart { title: "Accuracy by communication".to_owned(), x, y: Axis::accuracy(), series },
+        name: match score {
+            Score::Accuracy => "accuracy_by_bytes",
+            Score::Perplexity => "perplexity_by_bytes",
+        },
+        caption: format!("{word} against the adapter values that all clients together had sent and taken."),
+        chart: Chart { title: format!("{word} by communication"), x, y: Axis::score(score), series },
     }
 }
 
@@ -126,10 +132,11 @@ fn clients(rounds: &[RoundMetrics]) -> Option<Plot> {
     })
 }
 
-fn by_measure(rounds: &[RoundMetrics], x: impl Fn(usize, &RoundMetrics) -> f64) -> Vec<Series> {
+fn by_measure(score: Score, rounds: &[RoundMetrics], x: impl Fn(usize, &RoundMetrics) -> f64) -> Vec<Series> {
     let series = |(number, measure): (usize, &Measure)| {
         let sample = |(index, metrics): (usize, &RoundMetrics)| {
-            (measure.of)(&metrics.evaluations).map(|found| Sample::new(x(index, metrics), found.accuracy))
+            let value = (measure.of)(&metrics.evaluations).and_then(|found| score.value(found));
+            value.map(|value| Sample::new(x(index, metrics), value))
         };
         let samples: Vec<Sample> = rounds.iter().enumerate().filter_map(sample).collect();
         let name = measure.head.join(" ").trim().to_owned();

@@ -1,5 +1,7 @@
 //! From values to places: ranges, round numbers on axes.
 
+use crate::report::measure::Score;
+
 /// A range of values with round numbers in it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scale {
@@ -39,9 +41,13 @@ impl Axis {
         Self { whole: true, room: 0.0, ..Self::new("round") }
     }
 
-    /// Shares of one.
-    pub(super) fn accuracy() -> Self {
-        Self { within: (0.0, 1.0), ..Self::new("accuracy") }
+    /// How good models are: shares of one, or perplexities, which are never below 1.
+    pub(super) fn score(score: Score) -> Self {
+        let within = match score {
+            Score::Accuracy => (0.0, 1.0),
+            Score::Perplexity => (1.0, f64::INFINITY),
+        };
+        Self { within, ..Self::new(score.name()) }
     }
 
     /// Amounts, shown from zero.
@@ -107,7 +113,7 @@ mod tests {
 
     #[test]
     fn numbers_on_axes_are_round() {
-        assert_eq!(labels(&Axis::accuracy(), &[0.1, 0.83]), ["0.2", "0.4", "0.6", "0.8"]);
+        assert_eq!(labels(&Axis::score(Score::Accuracy), &[0.1, 0.83]), ["0.2", "0.4", "0.6", "0.8"]);
         assert_eq!(labels(&Axis::rounds(), &[0.0, 3.0]), ["0", "1", "2", "3"]);
         assert_eq!(labels(&Axis::rounds(), &[0.0, 100.0]), ["0", "20", "40", "60", "80", "100"]);
         assert_eq!(labels(&Axis::amounts("MiB"), &[40.0]), ["0", "10", "20", "30", "40"]);
@@ -116,7 +122,7 @@ mod tests {
 
     #[test]
     fn accuracy_is_never_shown_beyond_one() {
-        let scale = Axis::accuracy().scale([0.2, 1.0].into_iter(), 5).expect("values");
+        let scale = Axis::score(Score::Accuracy).scale([0.2, 1.0].into_iter(), 5).expect("values");
         assert!((scale.high - 1.0).abs() < f64::EPSILON && scale.low < 0.2);
     }
 
@@ -124,8 +130,8 @@ mod tests {
     fn constants_get_a_range_and_no_values_get_no_scale() {
         let scale = Axis::rounds().scale([4.0].into_iter(), 5).expect("a value");
         assert!(scale.low < 4.0 && scale.high > 4.0);
-        assert!(Axis::accuracy().scale([1.0].into_iter(), 5).is_some_and(|scale| scale.low < 1.0));
-        assert_eq!(Axis::accuracy().scale([f64::NAN].into_iter(), 5), None);
+        assert!(Axis::score(Score::Accuracy).scale([1.0].into_iter(), 5).is_some_and(|scale| scale.low < 1.0));
+        assert_eq!(Axis::score(Score::Accuracy).scale([f64::NAN].into_iter(), 5), None);
     }
 
     #[test]

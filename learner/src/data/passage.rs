@@ -1,0 +1,111 @@
+//! Examples of causal language models: tokens, and which of them are to be predicted.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{DataConfig, Record, chat::ChatTemplate};
+use crate::{LearnerError, TextTokenizer};
+
+/// Between a prompt and its response; the reader takes white space off both.
+const SEPARATOR: &str = "\n";
+
+/// Tokens of which the first are given and each of the others is predicted from all before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequence {
+    /// Token ids, special tokens included.
+    pub ids: Vec<u32>,
+    /// Tokens at the beginning that are given: at least 1, and fewer than all.
+    pub given: usize,
+}
+
+/// A sequence and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passage {
+    /// Its tokens.
+    pub sequence: Sequence,
+    /// The natural client: a column's value, a speaker or a source.
+    pub group: Option<String>,
+    /// The user whom its row is about, where the configuration names a column.
+    pub user: Option<String>,
+    /// The file it was read from.
+    pub file: Arc<Path>,
+    /// The line on which its row or text starts, from 1.
+    pub line: usize,
+}
+
+/// How rows become sequences of a model's tokens.
+#[derive(Debug)]
+pub(super) struct Cutter<'a> {
+    tokenizer: &'a TextTokenizer,
+    /// What the tokenizer puts in front of every text.
+    start: Vec<u32>,
+    max_length: usize,
+    loss_on_prompt: bool,
+    chat: Option<ChatTemplate>,
+}
+
+impl<'a> Cutter<'a> {
+    /// Fails where `max-length` leaves no room for a token behind the first.
+    pub(super) fn new(tokenizer: &'a TextTokenizer, config: &DataConfig) -> Result<Self, LearnerError> {
+        let start = tokenizer.encode_prompt("")?;
+        if config.max_length <= start.len().max(1) {
+            let (file, given) = (tokenizer.file().to_owned(), start.len().max(1));
+            let reason =
+                format!("{given} tokens before the first predicted one leave no room in {}", config.max_length);
+            return Err(LearnerError::Tokenizer { file, reason });
+        }
+        let directory = tokenizer.file().parent().unwrap_or(Path::new("."));
+        let chat = config.chat_template.then(|| ChatTemplate::read(directory)).transpose()?;
+        Ok(Self { tokenizer, start, max_length: config.max_length, loss_on_prompt: config.loss_on_prompt, chat })
+    }
+
+    /// The passages of one row: none where its prompt leaves no room for its response, several of running text.
+    pub(super) fn passages(&self, row: &Record) -> Result<Vec<Passage>, LearnerError> {
+        let sequences =
+            if row.label.is_empty() { self.windows(&row.text)? } else { self.response(row)?.into_iter().collect() };
+        let passage = |sequence| {
+            let (group, user, file) = (row.group.clone(), row.user.clone(), Arc::clone(&row.file));
+            Passage { sequence, group, user, file, line: row.line }
+        };
+        Ok(sequences.into_iter().map(passage).collect())
+    }
+
+    /// A prompt and its response with the token that ends it, cut at the end.
+    ///
+    /// The two are tokenized apart, as they are where the response is the model's own: which tokens are the response's
+    /// is exact, and no token lies across.
+    fn response(&self, row: &Record) -> Result<Option<Sequence>, LearnerError> {
+        let (mut ids, response) = self.prompt_and_response(row)?;
+        let given = if self.loss_on_prompt { 1 } else { ids.len().max(1) };
+        ids.extend(response);
+        ids.truncate(self.max_length);
+        Ok((given < ids.len()).then_some(Sequence { ids, given }))
+    }
+
+    fn prompt_and_response(&self, row: &Record) -> Result<(Vec<u32>, Vec<u32>), LearnerError> {
+        let pair = row.pair.iter().flat_map(|pair| [SEPARATOR, pair.as_str()]);
+        let prompt: String = std::iter::once(row.text.as_str()).chain(pair).collect();
+        if let Some(chat) = &self.chat {
+            // Special tokens stand in the template.
+            let (prompt, response) = chat.render(&prompt, &row.label)?;
+            return Ok((self.tokenizer.encode_continuation(&prompt)?, self.tokenizer.encode_continuation(&response)?));
+        }
+        let mut response = self.tokenizer.encode_continuation(&row.label)?;
+        response.push(self.tokenizer.end()?);
+        Ok((self.tokenizer.encode_prompt(&(prompt + SEPARATOR))?, response))
+    }
+
+    /// Running text in windows: every token is predicted in exactly one of them, but the very first one of a text where
+    /// the tokenizer puts none in front.
+    fn windows(&self, text: &str) -> Result<Vec<Sequence>, LearnerError> {
+        let ids = self.tokenizer.encode_continuation(text)?;
+        if !self.start.is_empty() {
+            let given = self.start.len();
+            let window = |own: &[u32]| Sequence { ids: [self.start.as_slice(), own].concat(), given };
+            return Ok(ids.chunks(self.max_length - given).map(window).collect());
+        }
+        let places = (1..ids.len()).step_by(self.max_length - 1);
+        let window = |first: usize| &ids[first - 1..(first + self.max_length - 1).min(ids.len())];
+        Ok(places.map(|first| Sequence { ids: window(first).to_vec(), given: 1 }).collect())
+    }
+}
