@@ -9,7 +9,7 @@ use std::{error::Error, fs, path::Path, sync::Arc};
 
 use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, names, read_peft};
 use fedlora_learner::{
-    Batch, GroupedAdapter, HEAD_WEIGHT, Inputs, Model, Pooling, Targets, TextTokenizer, device, load_pretrained,
+    Batch, GroupedAdapter, HeadForm, Inputs, Model, Pooling, Targets, TextTokenizer, device, load_pretrained,
     target_modules,
 };
 use safetensors::SafeTensors;
@@ -51,7 +51,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn read(directory: &Path, model: &dyn Model) -> Result<Adapter, Box<dyn Error>> {
     let config: PeftConfig = serde_json::from_slice(&fs::read(directory.join("adapter_config.json"))?)?;
     let weights = fs::read(directory.join("adapter_model.safetensors"))?;
-    let labels = SafeTensors::deserialize(&weights)?.tensor(&names::extra(HEAD_WEIGHT))?.shape()[0];
+    let [head_weight, _] = HeadForm::tensors(model.head().output);
+    let labels = SafeTensors::deserialize(&weights)?.tensor(&names::extra(&head_weight))?.shape()[0];
     let spec = AdapterSpec {
         kind: AdapterKind::Lora,
         rank: config.r,

@@ -158,12 +158,12 @@ pub enum LearnerError {
         found: (usize, usize),
     },
     /// A head tensor that is missing or has no use in the model.
-    #[error(
-        "the adapter's head is {found:?}, expected classifier.weight [labels, {hidden}] and classifier.bias [labels]"
-    )]
+    #[error("the adapter's head is {found:?}, expected {} over {hidden} features", expected.join(", "))]
     Head {
         /// Width of the features that the head sees.
         hidden: usize,
+        /// Names of the tensors that the model's head has.
+        expected: Vec<String>,
         /// Names and shapes found.
         found: Vec<(String, Vec<usize>)>,
     },

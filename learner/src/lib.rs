@@ -32,7 +32,7 @@ pub use error::LearnerError;
 pub use evaluate::{Evaluation, EvaluationPlan, evaluate};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
 pub use model::{
-    Bert, BertConfig, HEAD_BIAS, HEAD_WEIGHT, Model, ModelConfig, Pooling, Pretraining, Vit, VitConfig,
+    Activation, Bert, BertConfig, HEAD_BIAS, HEAD_WEIGHT, HeadForm, Model, ModelConfig, Pooling, Pretraining, Vit, VitConfig,
     load_pretrained, random_pretrained, target_modules,
 };
 pub use tokenizer::TextTokenizer;

@@ -3,6 +3,7 @@
 mod bert;
 mod block;
 mod config;
+mod head;
 mod linear;
 mod pass;
 mod pooling;
@@ -21,6 +22,7 @@ use crate::{Batch, DropoutMasks, GroupedAdapter, LearnerError};
 
 pub use bert::Bert;
 pub use config::BertConfig;
+pub use head::{Activation, HeadForm};
 pub use pooling::Pooling;
 pub use pretrained::{load_pretrained, random_pretrained};
 pub use source::ModelConfig;
@@ -65,13 +67,17 @@ pub trait Model: Debug + Send + Sync {
     /// # Panics
     /// As [`Model::features`]; if the adapters have no head.
     fn forward(&self, batch: &Batch, adapters: &GroupedAdapter, dropout: Option<&mut DropoutMasks>) -> Tensor<2> {
-        adapters.classify(self.features(batch, Some(adapters), dropout))
+        adapters.classify(self.head(), self.features(batch, Some(adapters), dropout))
     }
 
-    /// The classification head that the model's features need.
+    /// What makes logits of the features.
+    fn head(&self) -> HeadForm {
+        HeadForm::LINEAR
+    }
+
+    /// The tensors of the classification head that the model's features need.
     fn head_spec(&self, labels: usize) -> HeadSpec {
-        let weight = (HEAD_WEIGHT.to_owned(), vec![labels, self.feature_width()]);
-        HeadSpec::from([weight, (HEAD_BIAS.to_owned(), vec![labels])])
+        self.head().spec(self.feature_width(), labels)
     }
 
     /// Checks that adapters of this specification fit the model.
@@ -88,11 +94,11 @@ pub trait Model: Debug + Send + Sync {
                 return Err(LearnerError::AdaptedModule { module, expected, found });
             }
         }
-        let labels = spec.head.get(HEAD_BIAS).and_then(|shape| shape.first()).copied().unwrap_or(0);
-        if labels > 0 && spec.head == self.head_spec(labels) {
+        if self.head().labels(&spec.head, self.feature_width()).is_some() {
             return Ok(());
         }
         let found = spec.head.iter().map(|(name, shape)| (name.clone(), shape.clone())).collect();
-        Err(LearnerError::Head { hidden: self.feature_width(), found })
+        let expected = self.head_spec(1).into_keys().collect();
+        Err(LearnerError::Head { hidden: self.feature_width(), expected, found })
     }
 }

@@ -13,7 +13,7 @@ use crate::{LearnerError, TextTokenizer};
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 
-/// A model and its tokenizer from a directory with `config.json`, `model.safetensors` (or its shards) and
+/// A model and its tokenizer from a directory with `config.json` (BERT, RoBERTa, XLM-R or DistilBERT), `model.safetensors` (or its shards) and
 /// `tokenizer.json`. The weights are read once and become f32 on the device.
 ///
 /// # Errors
@@ -54,6 +54,7 @@ fn assemble(
     // The tokenizer first: a wrong one is found before the large files are read.
     let tokenizer = TextTokenizer::from_file(&directory.join(TOKENIZER))?;
     tokenizer.check(config.vocab_size)?;
+    let tokenizer = tokenizer.within(config.positions())?;
     let model = Bert::load(config, pooling, weights, device)?;
     Ok((Arc::new(model), tokenizer))
 }
