@@ -7,10 +7,10 @@
 
 use std::{error::Error, fs, path::Path, sync::Arc};
 
-use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, names, read_peft};
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, ModulePatterns, names, read_peft};
 use fedlora_learner::{
     Batch, GroupedAdapter, HeadForm, Inputs, Model, Pooling, Targets, TextTokenizer, device, load_pretrained,
-    target_modules,
+    selected_modules,
 };
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -23,7 +23,7 @@ struct PeftConfig {
     lora_alpha: f64,
     #[serde(default)]
     use_rslora: bool,
-    target_modules: Vec<String>,
+    target_modules: ModulePatterns,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +59,7 @@ fn read(directory: &Path, model: &dyn Model) -> Result<Adapter, Box<dyn Error>> 
         alpha: config.lora_alpha,
         use_rslora: config.use_rslora,
         projection_seed: 0,
-        modules: target_modules(model, &config.target_modules)?,
+        modules: selected_modules(model, &config.target_modules.into())?,
         head: model.head_spec(labels),
     };
     let spec = Arc::new(spec);

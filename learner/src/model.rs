@@ -26,7 +26,7 @@ pub use head::{Activation, HeadForm};
 pub use pooling::Pooling;
 pub use pretrained::{load_pretrained, random_pretrained};
 pub use source::ModelConfig;
-pub use targets::target_modules;
+pub use targets::{selected_modules, target_modules};
 pub use vit::{Pretraining, Vit, VitConfig};
 
 /// Name of the classification head's weight, `[labels, features]`, in adapters and checkpoints.

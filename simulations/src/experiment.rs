@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{Adapter, AdapterSpec, ClientId, ModuleName, PeftOptions, Seed};
 use fedlora_aggregation::{self as aggregation, Init};
-use fedlora_learner::{Dataset, Device, LoadedText, Model, data::split_personal, target_modules};
+use fedlora_learner::{Dataset, Device, LoadedText, Model, data::split_personal, selected_modules};
 
 use crate::{builtin, config::Config, error::SimulationError, partition};
 
@@ -86,7 +86,7 @@ impl Material {
     /// # Errors
     /// A method that cannot serve the adapter; target modules that match nothing.
     pub fn spec(&self, config: &Config) -> Result<Arc<AdapterSpec>, SimulationError> {
-        let modules = target_modules(&*self.model, &config.run.lora.target_modules)?;
+        let modules = selected_modules(&*self.model, &config.run.lora.selection())?;
         Ok(config.run.spec(modules, self.model.head_spec(self.train.label_names().len()))?)
     }
 

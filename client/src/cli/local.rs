@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use fedlora_adapter::{
-    Adapter, AdapterError, ClientId, Directive, Factors, HeadPolicy, ModelDescription, PeftOptions, RoundId, RoundPlan,
-    Seed, read_peft, write_peft,
+    Adapter, AdapterError, ClientId, Directive, Factors, HeadPolicy, LayerNumbers, ModelDescription, ModulePatterns,
+    PeftOptions, RoundId, RoundPlan, Seed, read_peft, write_peft,
 };
-use fedlora_learner::{Evaluation, EvaluationPlan, Job, LocalTrainer, Trainer, device, target_modules};
+use fedlora_learner::{Evaluation, EvaluationPlan, Job, LocalTrainer, Trainer, device, selected_modules};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -52,7 +52,7 @@ fn open(args: &JobArgs) -> Result<Opened, CliError> {
 pub(super) fn describe(args: &DescribeArgs) -> Result<Answer, CliError> {
     let Opened { config, site, labels } = open(&args.job)?;
     let PeftOptions { base_model, task_type, .. } = config.site.model.peft(0.0);
-    let modules = target_modules(&**site.model(), &config.lora.target_modules)?;
+    let modules = selected_modules(&**site.model(), &config.lora.selection())?;
     let head = site.model().head_spec(labels.len());
     let description = ModelDescription { base_model, task_type, digest: site.digest(), modules, head, labels };
     let json = serde_json::to_vec_pretty(&description).map_err(|error| CliError::Output(error.into()))?;
@@ -148,7 +148,10 @@ fn written(folder: &Path) -> Result<(LoraConfig, u64), CliError> {
         lora_alpha: Option<f64>,
         #[serde(default)]
         use_rslora: bool,
-        target_modules: Vec<String>,
+        target_modules: ModulePatterns,
+        exclude_modules: Option<ModulePatterns>,
+        layers_to_transform: Option<LayerNumbers>,
+        layers_pattern: Option<ModulePatterns>,
         #[serde(default)]
         projection_prng_key: u64,
     }
@@ -161,6 +164,9 @@ fn written(folder: &Path) -> Result<(LoraConfig, u64), CliError> {
         lora_alpha: file.lora_alpha.unwrap_or(PEFT_ALPHA),
         use_rslora: file.use_rslora,
         target_modules: file.target_modules,
+        exclude_modules: file.exclude_modules,
+        layers_to_transform: file.layers_to_transform,
+        layers_pattern: file.layers_pattern,
         peft_type: file.peft_type,
         ..LoraConfig::default()
     };

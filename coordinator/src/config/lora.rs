@@ -1,8 +1,8 @@
 //! The adapter, in the spelling of PEFT's `LoraConfig`.
 
-use fedlora_adapter::AdapterKind;
+use fedlora_adapter::{AdapterKind, LayerNumbers, ModulePatterns, ModuleSelection};
 use fedlora_aggregation::Init;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 /// The adapter, in PEFT's spelling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,27 +17,35 @@ pub struct LoraConfig {
     pub lora_alpha: f64,
     /// Dropout on the input of the adapter.
     pub lora_dropout: f64,
-    /// Modules to adapt: full names, last parts of names, or `all-linear`; a list or a single string.
-    #[serde(deserialize_with = "one_or_many")]
-    pub target_modules: Vec<String>,
+    /// Modules to adapt: a list of full names and last parts of names; or one string, a regular expression for full names,
+    /// or `all-linear`.
+    pub target_modules: ModulePatterns,
+    /// Modules not to adapt, a list or an expression alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_modules: Option<ModulePatterns>,
+    /// Adapt only in these layers, counted from 0, where `target_modules` is a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers_to_transform: Option<LayerNumbers>,
+    /// What precedes a layer's number in the names of modules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers_pattern: Option<ModulePatterns>,
     /// Rank-stabilised scaling.
     pub use_rslora: bool,
     /// First values of `A`: `default`, `orthonormal` or `pissa`.
     pub init_lora_weights: Init,
 }
 
-/// A list of strings, or one string without its brackets, as PEFT takes them.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Targets {
-        One(String),
-        Many(Vec<String>),
+impl LoraConfig {
+    /// The modules to adapt.
+    #[must_use]
+    pub fn selection(&self) -> ModuleSelection {
+        ModuleSelection {
+            target_modules: self.target_modules.clone(),
+            exclude_modules: self.exclude_modules.clone(),
+            layers_to_transform: self.layers_to_transform.clone(),
+            layers_pattern: self.layers_pattern.clone(),
+        }
     }
-    Ok(match Targets::deserialize(deserializer)? {
-        Targets::One(target) => vec![target],
-        Targets::Many(targets) => targets,
-    })
 }
 
 impl Default for LoraConfig {
@@ -47,7 +55,10 @@ impl Default for LoraConfig {
             r: 8,
             lora_alpha: 16.0,
             lora_dropout: 0.0,
-            target_modules: vec!["query".to_owned(), "value".to_owned()],
+            target_modules: ModulePatterns::Names(vec!["query".to_owned(), "value".to_owned()]),
+            exclude_modules: None,
+            layers_to_transform: None,
+            layers_pattern: None,
             use_rslora: false,
             init_lora_weights: Init::Default,
         }

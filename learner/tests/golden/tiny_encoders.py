@@ -10,9 +10,11 @@ classification of sequences, with LoRA on every linear layer of the encoder and 
 
 import json
 import pathlib
+import re
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import check_target_module_exists
 from safetensors.torch import save_file
 from tiny_bert import VOCAB, numbers, wave
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -25,6 +27,20 @@ TEXTS = ["The cat sat on the mat.", "a very good film!", "dogs <pad> ran", "not 
 PAIR = ["the cat", "a dog ran far away"]
 LABELS = [0, 1, 2, 0, 1]
 MERGES = ["t h", "th e", "Ġ c", "a t", "Ġ the", "o o", "g oo", "goo d", "Ġ good", "Ġc at"]
+SELECTIONS = [
+    {"target_modules": ["query", "value"]},
+    {"target_modules": ["output.dense"]},
+    {"target_modules": ["roberta.encoder.layer.1.output.dense", "key"]},
+    {"target_modules": r".*\.layer\.1\..*(query|key)"},
+    {"target_modules": r"roberta\.encoder\.layer\.\d+\.output\.dense|.*value"},
+    {"target_modules": ["query", "dense"], "exclude_modules": ["attention.output.dense"]},
+    {"target_modules": r".*dense", "exclude_modules": r".*\.0\..*"},
+    {"target_modules": ["query", "value"], "layers_to_transform": 1},
+    {"target_modules": ["query", "value"], "layers_to_transform": [0, 7], "layers_pattern": "layer"},
+    {"target_modules": ["query"], "layers_to_transform": [0], "layers_pattern": ["blocks", "l[a-z]*r"]},
+    {"target_modules": ["roberta.encoder.layer.0.output.dense", "query"], "layers_to_transform": [1]},
+    {"target_modules": ["query"], "layers_to_transform": []},
+]
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
@@ -137,6 +153,18 @@ def classification(made, inputs, targets, saved):
     return {"logits": numbers(logits), "gradients": {name: numbers(p.grad) for name, p in trained.items()}}
 
 
+def selections(made):
+    """Selections of modules, and the linear layers of the encoder that peft finds under them."""
+    linear = [name for name, m in made.named_modules() if isinstance(m, torch.nn.Linear) and "classifier" not in name]
+    found = []
+    for words in SELECTIONS:
+        config = LoraConfig(**words)
+        verdicts = {name: check_target_module_exists(config, name) for name in linear}
+        modules = [name for name, verdict in verdicts.items() if verdict is True or isinstance(verdict, re.Match)]
+        found.append(words | {"modules": sorted(modules)})
+    return found
+
+
 def write(family, out):
     out.mkdir(exist_ok=True)
     tokenizer, model_class, config, keys, targets, saved, padding = family
@@ -154,6 +182,7 @@ def write(family, out):
         made = unigram()
         made.save(str(out / "unigram.json"))
         reference["unigram_ids"] = [e.ids for e in made.encode_batch(TEXTS)]
+        reference["selections"] = selections(model_class(config))
     (out / "reference.json").write_text(json.dumps(reference, ensure_ascii=False) + "\n")
 
 
