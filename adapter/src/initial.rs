@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use rand::{Rng, RngExt};
 
-use crate::{Adapter, AdapterError, AdapterKind, AdapterSpec, LoraFactors, Purpose, Seed, Side, Tensor, codec::names};
+use crate::{
+    Adapter, AdapterError, AdapterKind, AdapterSpec, LoraFactors, ModuleName, ModuleSpec, Purpose, Seed, Side, Tensor,
+    codec::names, leading_qr, row_lengths,
+};
 
 /// First value of VeRA's `lambda_d` (arXiv 2310.11454, section 3.2).
 const LAMBDA_D: f32 = 0.1;
@@ -18,22 +21,47 @@ impl Adapter {
     /// adapting one more module changes no other.
     ///
     /// # Errors
-    /// An unusable specification.
+    /// An unusable specification; [`AdapterError::NeedsWeights`] for a kind whose first values come from the frozen weights.
     pub fn initial(spec: Arc<AdapterSpec>, seed: Seed) -> Result<Self, AdapterError> {
+        Self::initial_over(spec, seed, &|_| None)
+    }
+
+    /// The same where `frozen_weight` gives a module's `d_out x d_in` weight, for kinds that take something from it: OLoRA's
+    /// factors are those of [`leading_qr`], DoRA's magnitudes the weight's [`row_lengths`]. Training starts at the base
+    /// model here too.
+    ///
+    /// # Errors
+    /// As [`Adapter::initial`]; a weight of another shape.
+    pub fn initial_over(
+        spec: Arc<AdapterSpec>,
+        seed: Seed,
+        frozen_weight: &dyn Fn(&ModuleName) -> Option<Tensor>,
+    ) -> Result<Self, AdapterError> {
         spec.validate()?;
+        let mut head: BTreeMap<_, _> =
+            spec.head.iter().map(|(name, shape)| (name.clone(), head_tensor(seed, name, shape))).collect();
         let mut modules = BTreeMap::new();
         for (name, module) in &spec.modules {
-            let shape = spec.shape(module, Side::A);
-            let mut rng = seed.named(Purpose::Init, &names::factor(spec.kind, name, Side::A));
-            let a = match spec.kind {
-                AdapterKind::Vera => Tensor::from_fn(&shape, |_| LAMBDA_D),
-                AdapterKind::Lora => uniform(&shape, module.d_in, &mut rng),
+            let weight = || frozen_weight(name).ok_or(AdapterError::NeedsWeights { kind: spec.kind.row().name });
+            let factors = match spec.kind {
+                AdapterKind::Olora => leading_qr(&weight()?, module, spec.rank)?,
+                _ => LoraFactors { a: first_a(&spec, name, module, seed), b: Tensor::zeros(&spec.shape(module, Side::B)) },
             };
-            modules.insert(name.clone(), LoraFactors { a, b: Tensor::zeros(&spec.shape(module, Side::B)) });
+            modules.insert(name.clone(), factors);
+            if spec.kind == AdapterKind::Dora {
+                head.insert(names::magnitude(name), row_lengths(&weight()?, module)?);
+            }
         }
-        let head = spec.head.iter().map(|(name, shape)| (name.clone(), head_tensor(seed, name, shape))).collect();
         Self::new(spec, modules, head)
     }
+}
+
+fn first_a(spec: &AdapterSpec, name: &ModuleName, module: &ModuleSpec, seed: Seed) -> Tensor {
+    let shape = spec.shape(module, Side::A);
+    if spec.kind == AdapterKind::Vera {
+        return Tensor::from_fn(&shape, |_| LAMBDA_D);
+    }
+    uniform(&shape, module.d_in, &mut seed.named(Purpose::Init, &names::factor(spec.kind, name, Side::A)))
 }
 
 fn head_tensor(seed: Seed, name: &str, shape: &[usize]) -> Tensor {

@@ -31,7 +31,11 @@ pub struct LoraConfig {
     pub layers_pattern: Option<ModulePatterns>,
     /// Rank-stabilised scaling.
     pub use_rslora: bool,
-    /// First values of `A`: `default`, `orthonormal` or `pissa`.
+    /// Learning rate of `B` over that of everything else (LoRA+).
+    pub loraplus_lr_ratio: f64,
+    /// Train magnitude and direction of the weights apart (DoRA).
+    pub use_dora: bool,
+    /// First values: `default`, `gaussian`, `orthonormal`, `orthogonal`, `pissa` or `olora`.
     pub init_lora_weights: Init,
 }
 
@@ -60,6 +64,8 @@ impl Default for LoraConfig {
             layers_to_transform: None,
             layers_pattern: None,
             use_rslora: false,
+            loraplus_lr_ratio: 1.0,
+            use_dora: false,
             init_lora_weights: Init::Default,
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fedlora_adapter::{Adapter, AdapterSpec, AdapterUpdate, Directive, PeftOptions, Seed};
-use fedlora_aggregation::{Init, initial};
+use fedlora_aggregation::initial;
 
 use super::EngineError;
 use crate::{
@@ -68,7 +68,7 @@ pub(crate) fn spec(config: &RunConfig, model: &ModelDescription) -> Result<Arc<A
 /// The first global adapter.
 pub(crate) fn first_adapter(config: &RunConfig, spec: &Arc<AdapterSpec>) -> Result<Adapter, EngineError> {
     let init = config.init()?;
-    if init == Init::Pissa {
+    if init.needs_weights() || spec.kind.row().needs_weights {
         return Err(EngineError::NeedsWeights);
     }
     Ok(initial(Arc::clone(spec), init, Seed(config.seed), &|_| None)?)
@@ -124,13 +124,18 @@ mod tests {
     }
 
     #[test]
-    fn pissa_is_refused_with_a_way_out() {
-        let text =
-            "num-rounds = 1\nlearning-rate = 0.1\n[method]\nname = 'fedavg'\n[lora]\ninit_lora_weights = 'pissa'";
-        let config = from_toml(text).expect("valid");
+    fn what_needs_frozen_weights_is_refused_with_a_way_out() {
+        for lora in ["init_lora_weights = 'pissa'", "init_lora_weights = 'olora'", "use_dora = true"] {
+            let text =
+                format!("num-rounds = 1\nlearning-rate = 0.1\n[method]\nname = 'fedavg'\n[lora]\nr = 2\n{lora}");
+            refused(&from_toml(&text).expect("valid"));
+        }
+    }
+
+    fn refused(config: &RunConfig) {
         let modules = [(fedlora_adapter::ModuleName::new("m"), fedlora_adapter::ModuleSpec { d_in: 9, d_out: 9 })];
         let spec = config.spec(modules.into(), std::collections::BTreeMap::new()).expect("usable");
-        let error = first_adapter(&config, &spec).expect_err("no weights here");
+        let error = first_adapter(config, &spec).expect_err("no weights here");
         assert!(error.to_string().contains("orthonormal"), "{error}");
     }
 }
