@@ -30,8 +30,7 @@ pub fn leading_qr(weight: &Tensor, module: &ModuleSpec, rank: usize) -> Result<L
         }
         let rest = dot(&vector, &vector).sqrt();
         let scale = if rest > DEPENDENT * length { rest.recip() } else { 0.0 };
-        vector.iter_mut().for_each(|value| *value *= scale);
-        basis.push(vector);
+        basis.push(vector.into_iter().map(|value| value * scale).collect());
     }
     let mut a = vec![0.0_f64; rank * d_in];
     for (q, row_of_a) in basis.iter().zip(a.chunks_exact_mut(d_in)) {
@@ -118,7 +117,9 @@ mod tests {
         }
         assert!((0..5).all(|k| factors.a.values()[k * 7 + k] > 0.0));
         for (index, &value) in weight().values().iter().enumerate() {
-            assert!((product(&factors, index / 7, index % 7) - f64::from(value)).abs() < 16.0 * f64::from(f32::EPSILON));
+            assert!(
+                (product(&factors, index / 7, index % 7) - f64::from(value)).abs() < 16.0 * f64::from(f32::EPSILON)
+            );
         }
     }
 

@@ -45,7 +45,10 @@ impl Adapter {
             let weight = || frozen_weight(name).ok_or(AdapterError::NeedsWeights { kind: spec.kind.row().name });
             let factors = match spec.kind {
                 AdapterKind::Olora => leading_qr(&weight()?, module, spec.rank)?,
-                _ => LoraFactors { a: first_a(&spec, name, module, seed), b: Tensor::zeros(&spec.shape(module, Side::B)) },
+                _ => LoraFactors {
+                    a: first_a(&spec, name, module, seed),
+                    b: Tensor::zeros(&spec.shape(module, Side::B)),
+                },
             };
             modules.insert(name.clone(), factors);
             if spec.kind == AdapterKind::Dora {

@@ -113,7 +113,11 @@ impl AdapterSpec {
     /// The extra tensors that belong to no module: the model's classification head.
     #[must_use]
     pub fn classifier(&self) -> HeadSpec {
-        self.head.iter().filter(|(name, _)| !self.is_magnitude(name)).map(|(name, shape)| (name.clone(), shape.clone())).collect()
+        self.head
+            .iter()
+            .filter(|(name, _)| !self.is_magnitude(name))
+            .map(|(name, shape)| (name.clone(), shape.clone()))
+            .collect()
     }
 
     /// Whether an extra tensor is the magnitude of a module of DoRA.

@@ -10,8 +10,7 @@ use std::{
 };
 
 use fedlora_adapter::{
-    Adapter, ClientId, Directive, Factors, HeadPolicy, LoraFactors, ModuleName, RoundId, Tensor,
-    UpdateSource,
+    Adapter, ClientId, Directive, Factors, HeadPolicy, LoraFactors, ModuleName, RoundId, Tensor, UpdateSource,
 };
 use rayon::prelude::*;
 

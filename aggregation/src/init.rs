@@ -68,9 +68,21 @@ pub const INITS: &[InitRow] = &[
     },
     InitRow { init: Init::Gaussian, name: "gaussian", peft: Some("gaussian"), kinds: PLAIN, needs_weights: false },
     InitRow { init: Init::Orthonormal, name: "orthonormal", peft: None, kinds: PLAIN, needs_weights: false },
-    InitRow { init: Init::Orthogonal, name: "orthogonal", peft: Some("orthogonal"), kinds: PLAIN, needs_weights: false },
+    InitRow {
+        init: Init::Orthogonal,
+        name: "orthogonal",
+        peft: Some("orthogonal"),
+        kinds: PLAIN,
+        needs_weights: false,
+    },
     InitRow { init: Init::Pissa, name: "pissa", peft: None, kinds: PLAIN, needs_weights: true },
-    InitRow { init: Init::Olora, name: "olora", peft: Some("olora"), kinds: &[AdapterKind::Olora], needs_weights: true },
+    InitRow {
+        init: Init::Olora,
+        name: "olora",
+        peft: Some("olora"),
+        kinds: &[AdapterKind::Olora],
+        needs_weights: true,
+    },
 ];
 
 impl Init {
@@ -144,9 +156,7 @@ fn first_factors(
         }
         Init::Gaussian => drawn::normal(spec.rank, module.d_in, &mut rng)?,
         // The other two are complete before anything is drawn.
-        Init::Orthonormal | Init::Default | Init::Olora => {
-            drawn::orthonormal_rows(spec.rank, module.d_in, &mut rng)?
-        }
+        Init::Orthonormal | Init::Default | Init::Olora => drawn::orthonormal_rows(spec.rank, module.d_in, &mut rng)?,
     };
     Ok(First { a, b: None })
 }

@@ -293,7 +293,7 @@ fn every_selection_means_the_modules_that_peft_finds() {
     let (model, _) = load(&directory("tiny_roberta"), Pooling::Pooler);
     for expected in reference("tiny_roberta").selections {
         let found = selected_modules(&*model, &expected.selection()).unwrap();
-        let found: Vec<&str> = found.keys().map(|name| name.as_str()).collect();
+        let found: Vec<&str> = found.keys().map(ModuleName::as_str).collect();
         assert_eq!(found, expected.modules, "{:?}", expected.selection());
     }
     let all = ModulePatterns::Expression("all-linear".to_owned());
@@ -316,7 +316,10 @@ fn a_selection_that_cannot_be_meant_is_refused() {
         assert!(matches!(error(excluded), LearnerError::ModulePattern { key: "exclude_modules", .. }));
     }
     let bare = error(expression("query"));
-    assert!(matches!(&bare, LearnerError::TargetExpression { known, .. } if known.contains(&"query".to_owned())), "{bare}");
+    assert!(
+        matches!(&bare, LearnerError::TargetExpression { known, .. } if known.contains(&"query".to_owned())),
+        "{bare}"
+    );
     let layers = ModuleSelection { layers_to_transform: Some(LayerNumbers::One(0)), ..expression(".*query") };
     assert!(matches!(error(layers), LearnerError::LayersOfExpression));
     let names = ModulePatterns::Names(vec!["query".to_owned()]);

@@ -94,11 +94,7 @@ fn check_base(config: &Value, spec: &AdapterSpec) -> Result<(), AdapterError> {
     if fits {
         return Ok(());
     }
-    Err(AdapterError::PeftConfig {
-        key: "init_lora_weights",
-        expected: expected.to_owned(),
-        found: found.to_string(),
-    })
+    Err(AdapterError::PeftConfig { key: "init_lora_weights", expected: expected.to_owned(), found: found.to_string() })
 }
 
 /// Compares one key; numbers by value, so that 16 and 16.0 agree. An absent key and `null` mean the default.

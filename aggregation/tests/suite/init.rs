@@ -13,10 +13,12 @@ fn make(spec: &Arc<AdapterSpec>, init: Init, seed: u64) -> Result<Adapter, Aggre
 
 #[test]
 fn training_starts_at_the_base_model() {
-    for (kind, init) in
-        [(AdapterKind::Lora, Init::Default), (AdapterKind::Lora, Init::Orthonormal), (AdapterKind::Vera, Init::Default),
-         (AdapterKind::Lora, Init::Gaussian)]
-    {
+    for (kind, init) in [
+        (AdapterKind::Lora, Init::Default),
+        (AdapterKind::Lora, Init::Orthonormal),
+        (AdapterKind::Vera, Init::Default),
+        (AdapterKind::Lora, Init::Gaussian),
+    ] {
         let adapter = make(&awkward(kind), init, 1).expect("usable");
         assert!(factors(&adapter, Side::B).iter().all(|b| b.amax() == 0.0));
         assert!(factors(&adapter, Side::A).iter().all(|a| a.amax() > 0.0));

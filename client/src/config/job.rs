@@ -5,8 +5,8 @@
 use std::{path::Path, sync::Arc};
 
 use fedlora_adapter::{
-    AdapterKind, AdapterSpec, LayerNumbers, LocalHyperparameters, LocalWork, ModulePatterns, ModuleSelection, Optimizer,
-    PrivacyTerms, Schedule,
+    AdapterKind, AdapterSpec, LayerNumbers, LocalHyperparameters, LocalWork, ModulePatterns, ModuleSelection,
+    Optimizer, PrivacyTerms, Schedule,
 };
 use fedlora_learner::{Model, ModelConfig, selected_modules};
 use serde::Deserialize;

@@ -126,8 +126,7 @@ mod tests {
     #[test]
     fn what_needs_frozen_weights_is_refused_with_a_way_out() {
         for lora in ["init_lora_weights = 'pissa'", "init_lora_weights = 'olora'", "use_dora = true"] {
-            let text =
-                format!("num-rounds = 1\nlearning-rate = 0.1\n[method]\nname = 'fedavg'\n[lora]\nr = 2\n{lora}");
+            let text = format!("num-rounds = 1\nlearning-rate = 0.1\n[method]\nname = 'fedavg'\n[lora]\nr = 2\n{lora}");
             refused(&from_toml(&text).expect("valid"));
         }
     }

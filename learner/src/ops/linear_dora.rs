@@ -40,23 +40,27 @@ fn lengths(weight: &Tensor<2>, lora: &Lora) -> Tensor<3> {
     let (a, b, scale) = (lora.a.clone().detach(), lora.b.clone().detach(), lora.scale);
     let [groups, rank, d_in] = a.dims();
     let [d_out, _] = weight.dims();
-    let frozen = (weight.clone() * weight.clone()).sum_dim(1).reshape([1, d_out, 1]);
-    let projected = a.clone().reshape([groups * rank, d_in]).matmul(weight.clone().transpose());
-    let projected = projected.reshape([groups, rank, d_out]).swap_dims(1, 2);
-    let mixed = (b.clone() * projected).sum_dim(2).mul_scalar(2.0 * scale);
-    let gram = a.clone().matmul(a.swap_dims(1, 2));
-    let trained = (b.clone().matmul(gram) * b).sum_dim(2).mul_scalar(scale * scale);
-    // Rounding can take a row of nearly no length below zero.
-    (mixed + trained + frozen).clamp_min(f32::MIN_POSITIVE).sqrt()
+    let frozen = (weight.clone() * weight.clone()).sum_dim(1);
+    // One group after another: products of the same shapes give a client the same bits whoever trains beside it.
+    let of_group = |group| {
+        let a = a.clone().narrow(0, group, 1).reshape([rank, d_in]);
+        let b = b.clone().narrow(0, group, 1).reshape([d_out, rank]);
+        let projected = weight.clone().matmul(a.clone().transpose());
+        let mixed = (b.clone() * projected).sum_dim(1).mul_scalar(2.0 * scale);
+        let gram = a.clone().matmul(a.transpose());
+        let trained = (b.clone().matmul(gram) * b).sum_dim(1).mul_scalar(scale * scale);
+        // Rounding can take a row of nearly no length below zero.
+        (mixed + trained + frozen.clone()).clamp_min(f32::MIN_POSITIVE).sqrt().unsqueeze::<3>()
+    };
+    Tensor::cat((0..groups).map(of_group).collect(), 0)
 }
 
-/// Each row's group's vector, `[T, d_out]` from `[G, d_out, 1]`; `[1, d_out]` where there is one group.
+/// Each row's group's vector, `[T, d_out]` from `[G, d_out, 1]`.
+///
+/// One group is treated as several are, so that the sums of its gradient have the same order.
 fn for_rows(vectors: Tensor<3>, rows: &[usize]) -> Tensor<2> {
     let [groups, d_out, _] = vectors.dims();
     let vectors = vectors.reshape([groups, d_out]);
-    if groups == 1 {
-        return vectors;
-    }
     let owners: Vec<i32> = (0..).zip(rows).flat_map(|(group, &count)| std::iter::repeat_n(group, count)).collect();
     let count = owners.len();
     let owners = Tensor::<1, Int>::from_data(TensorData::new(owners, [count]), &vectors.device().inner());
