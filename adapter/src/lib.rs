@@ -40,6 +40,7 @@ pub use factors::LoraFactors;
 pub use file::UpdateFile;
 pub use frozen::{leading_qr, residual_weight, row_lengths};
 pub use ids::{ClientId, Digest, RoundId};
+pub use initial::FirstValues;
 pub use kinds::{Averaging, KINDS, KindRow};
 pub use layout::UpdateLayout;
 pub use peft::{PeftOptions, read_peft, write_peft};

@@ -10,7 +10,9 @@ mod pissa;
 
 use std::sync::Arc;
 
-use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, ModuleName, ModuleSpec, Purpose, Seed, Side, Tensor, names};
+use fedlora_adapter::{
+    Adapter, AdapterKind, AdapterSpec, FirstValues, ModuleName, ModuleSpec, Purpose, Seed, Side, Tensor, names,
+};
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
@@ -114,11 +116,26 @@ pub fn initial(
     seed: Seed,
     frozen_weight: &dyn Fn(&ModuleName) -> Option<Tensor>,
 ) -> Result<Adapter, AggregationError> {
+    let first = spec.first_values(frozen_weight)?;
+    initial_from(spec, init, seed, &first, frozen_weight)
+}
+
+/// The same from what somebody with the frozen weights has taken from them, for [`AdapterSpec::first_values`].
+///
+/// # Errors
+/// As [`initial`]; values that do not fill their tensors.
+pub fn initial_from(
+    spec: Arc<AdapterSpec>,
+    init: Init,
+    seed: Seed,
+    first: &FirstValues,
+    frozen_weight: &dyn Fn(&ModuleName) -> Option<Tensor>,
+) -> Result<Adapter, AggregationError> {
     let row = init.row();
     if !row.kinds.contains(&spec.kind) {
         return Err(AggregationError::UnsupportedInit { init: row.name, kind: spec.kind, supported: row.kinds });
     }
-    let adapter = Adapter::initial_over(spec, seed, frozen_weight)?;
+    let adapter = Adapter::initial_from(spec, seed, first)?;
     if matches!(init, Init::Default | Init::Olora) {
         return Ok(adapter);
     }

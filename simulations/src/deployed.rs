@@ -102,6 +102,8 @@ fn description(config: &Config, material: &Material, spec: &AdapterSpec) -> Resu
     } else {
         config.model.digest()?
     };
+    let first_values = spec.first_values(&|module| material.model.frozen_weight(module));
+    let first_values = first_values.map_err(LearnerError::from)?;
     Ok(ModelDescription {
         base_model: material.peft.base_model.clone(),
         task_type: material.peft.task_type.clone(),
@@ -109,5 +111,6 @@ fn description(config: &Config, material: &Material, spec: &AdapterSpec) -> Resu
         modules: spec.modules.clone(),
         head: spec.head.clone(),
         labels: material.train.label_names().to_vec(),
+        first_values,
     })
 }

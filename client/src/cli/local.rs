@@ -54,7 +54,10 @@ pub(super) fn describe(args: &DescribeArgs) -> Result<Answer, CliError> {
     let PeftOptions { base_model, task_type, .. } = config.site.model.peft(0.0);
     let modules = selected_modules(&**site.model(), &config.lora.selection())?;
     let head = site.model().head_spec(labels.len());
-    let description = ModelDescription { base_model, task_type, digest: site.digest(), modules, head, labels };
+    let spec = config.lora.spec(&**site.model(), labels.len(), config.seed)?;
+    let first_values = spec.first_values(&|module| site.model().frozen_weight(module))?;
+    let digest = site.digest();
+    let description = ModelDescription { base_model, task_type, digest, modules, head, labels, first_values };
     let json = serde_json::to_vec_pretty(&description).map_err(|error| CliError::Output(error.into()))?;
     files::write_atomically(&args.out, &json)?;
     let text = format!(
