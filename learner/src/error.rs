@@ -196,6 +196,36 @@ pub enum LearnerError {
         /// Last parts of the names that would match.
         known: Vec<String>,
     },
+    /// A string by itself in place of target modules, an expression, that names no linear module of the model.
+    #[error(
+        "target_modules = \"{expression}\" is an expression for whole names and matches none of the model's linear modules \
+         (such as {example}); last parts of names ({}) belong in a list", known.join(", ")
+    )]
+    TargetExpression {
+        /// The expression.
+        expression: String,
+        /// The name of one module.
+        example: String,
+        /// Last parts of the names in the model.
+        known: Vec<String>,
+    },
+    /// An expression that cannot be used.
+    #[error("{key} = \"{text}\" is no expression that can be used; what Python finds by going back is not supported")]
+    ModulePattern {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What it says.
+        text: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<regex::Error>,
+    },
+    /// Numbers of layers beside an expression, which names whole modules; or a pattern without numbers.
+    #[error(
+        "layers_pattern needs layers_to_transform, and both need target_modules as a list: an expression says its layers \
+         itself"
+    )]
+    LayersOfExpression,
     /// An adapted module that the model does not have, or has with other widths.
     #[error("the adapter's module {module} is {found:?} (d_in, d_out), the model has {expected:?}")]
     AdaptedModule {
@@ -207,12 +237,12 @@ pub enum LearnerError {
         found: (usize, usize),
     },
     /// A head tensor that is missing or has no use in the model.
-    #[error(
-        "the adapter's head is {found:?}, expected classifier.weight [labels, {hidden}] and classifier.bias [labels]"
-    )]
+    #[error("the adapter's head is {found:?}, expected {} over {hidden} features", expected.join(", "))]
     Head {
         /// Width of the features that the head sees.
         hidden: usize,
+        /// Names of the tensors that the model's head has.
+        expected: Vec<String>,
         /// Names and shapes found.
         found: Vec<(String, Vec<usize>)>,
     },

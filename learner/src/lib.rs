@@ -35,8 +35,8 @@ pub use evaluate::{Evaluation, EvaluationPlan, evaluate};
 pub use generate::{Generation, generate};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
 pub use model::{
-    Bert, BertConfig, Decoder, HEAD_BIAS, HEAD_WEIGHT, KeyValueCache, Llama, Model, ModelConfig, Pooling, Pretraining,
-    Vit, VitConfig, load_pretrained, random_pretrained, target_modules,
+    Activation, Bert, BertConfig, Decoder, HEAD_BIAS, HEAD_WEIGHT, HeadForm, KeyValueCache, Llama, Model, ModelConfig,
+    Pooling, Pretraining, Vit, VitConfig, load_pretrained, random_pretrained, selected_modules, target_modules,
 };
 pub use tokenizer::TextTokenizer;
 pub use toy::ToyTrainer;

@@ -4,11 +4,13 @@ mod bert;
 mod block;
 mod config;
 mod decoder;
+mod head;
 mod linear;
 mod llama;
 mod pass;
 mod pooling;
 mod pretrained;
+mod residual;
 mod source;
 mod targets;
 mod vit;
@@ -24,11 +26,12 @@ use crate::{Batch, DropoutMasks, GroupedAdapter, LearnerError};
 pub use bert::Bert;
 pub use config::BertConfig;
 pub use decoder::{Decoder, KeyValueCache};
+pub use head::{Activation, HeadForm};
 pub use llama::Llama;
 pub use pooling::Pooling;
 pub use pretrained::{load_pretrained, random_pretrained};
 pub use source::ModelConfig;
-pub use targets::target_modules;
+pub use targets::{selected_modules, target_modules};
 pub use vit::{Pretraining, Vit, VitConfig};
 
 /// Name of the classification head's weight, `[labels, features]`, in adapters and checkpoints.
@@ -75,7 +78,7 @@ pub trait Model: Debug + Send + Sync {
     fn logits(&self, features: Tensor<2>, adapters: &GroupedAdapter) -> Tensor<2> {
         match self.decoder() {
             Some(decoder) => decoder.logits(features),
-            None => adapters.classify(features),
+            None => adapters.classify(self.head(), features),
         }
     }
 
@@ -92,13 +95,18 @@ pub trait Model: Debug + Send + Sync {
         None
     }
 
-    /// The classification head that the model's features need: nothing for a decoder, whatever the number of labels.
+    /// What makes logits of an encoder's features.
+    fn head(&self) -> HeadForm {
+        HeadForm::LINEAR
+    }
+
+    /// The tensors of the classification head that the model's features need: none for a decoder, whatever the number of
+    /// labels.
     fn head_spec(&self, labels: usize) -> HeadSpec {
-        if self.decoder().is_some() {
-            return HeadSpec::new();
+        match self.decoder() {
+            Some(_) => HeadSpec::new(),
+            None => self.head().spec(self.feature_width(), labels),
         }
-        let weight = (HEAD_WEIGHT.to_owned(), vec![labels, self.feature_width()]);
-        HeadSpec::from([weight, (HEAD_BIAS.to_owned(), vec![labels])])
     }
 
     /// Checks that adapters of this specification fit the model.
@@ -118,14 +126,16 @@ pub trait Model: Debug + Send + Sync {
         }
         let found = || spec.head.iter().map(|(name, shape)| (name.clone(), shape.clone())).collect();
         if self.decoder().is_some() {
-            return if spec.head.is_empty() { Ok(()) } else { Err(LearnerError::HeadOfDecoder { found: found() }) };
+            let is_empty = spec.classifier().is_empty();
+            return if is_empty { Ok(()) } else { Err(LearnerError::HeadOfDecoder { found: found() }) };
         }
-        let labels = spec.head.get(HEAD_BIAS).and_then(|shape| shape.first()).copied().unwrap_or(0);
-        if labels > 0 && spec.head == self.head_spec(labels) {
+        if self.head().labels(&spec.classifier(), self.feature_width()).is_some() {
             return Ok(());
         }
-        Err(LearnerError::Head { hidden: self.feature_width(), found: found() })
+        let expected = self.head_spec(1).into_keys().collect();
+        Err(LearnerError::Head { hidden: self.feature_width(), expected, found: found() })
     }
+
     /// Checks that sequences of this many tokens are within the positions that a decoder knows.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub struct TextTokenizer {
     tokenizer: Tokenizer,
     file: PathBuf,
     end: Option<u32>,
+    /// The most tokens that a text can have, whatever is asked for.
+    longest: usize,
 }
 
 impl fmt::Debug for TextTokenizer {
@@ -45,7 +47,7 @@ impl TextTokenizer {
         let mut tokenizer = Tokenizer::from_file(file).map_err(unusable)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(unusable)?;
-        Ok(Self { tokenizer, file: file.into(), end: None })
+        Ok(Self { tokenizer, file: file.into(), end: None, longest: usize::MAX })
     }
 
     /// Reads a model directory's `tokenizer.json` and, as far as they are there, `tokenizer_config.json` and
@@ -75,6 +77,15 @@ impl TextTokenizer {
         self.end.ok_or_else(|| LearnerError::NoEnd { file: self.file.clone() })
     }
 
+    /// The same tokenizer for a model with this many positions: no text will have more tokens.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::truncated`].
+    pub fn within(mut self, positions: usize) -> Result<Self, LearnerError> {
+        self.longest = positions;
+        self.truncated(positions)
+    }
+
     /// Checks that the tokens are those of a model with this many token embeddings.
     ///
     /// # Errors
@@ -88,13 +99,14 @@ impl TextTokenizer {
         Err(LearnerError::Vocabulary { file: self.file.clone(), tokens, vocabulary })
     }
 
-    /// The same tokenizer for at most this many tokens a text, special tokens included; of two texts the longer one
-    /// is cut first, as `transformers` does by default.
+    /// The same tokenizer for at most this many tokens a text, special tokens included, or as many as its model has
+    /// positions; of two texts the longer one is cut first, as `transformers` does by default.
     ///
     /// # Errors
     /// [`LearnerError::Tokenizer`] where so few tokens have no room for the special ones.
     pub fn truncated(mut self, max_length: usize) -> Result<Self, LearnerError> {
         let unusable = |file: &Path, reason| LearnerError::Tokenizer { file: file.into(), reason };
+        let max_length = max_length.min(self.longest);
         let special = self.tokenizer.get_post_processor().map_or(0, |processor| {
             use tokenizers::PostProcessor;
             processor.added_tokens(true)

@@ -8,7 +8,7 @@ use fedlora_adapter::{Adapter, AdapterSpec, ClientId, ModuleName, PeftOptions, S
 use fedlora_aggregation::{self as aggregation, Init};
 use fedlora_learner::{
     Dataset, Device, LearnerError, LoadedPassages, LoadedText, Model, TextTokenizer, data::split_personal,
-    target_modules,
+    selected_modules,
 };
 
 use crate::{builtin, config::Config, error::SimulationError, partition};
@@ -90,7 +90,7 @@ impl Material {
     /// # Errors
     /// A method that cannot serve the adapter; target modules that match nothing.
     pub fn spec(&self, config: &Config) -> Result<Arc<AdapterSpec>, SimulationError> {
-        let modules = target_modules(&*self.model, &config.run.lora.target_modules)?;
+        let modules = selected_modules(&*self.model, &config.run.lora.selection())?;
         Ok(config.run.spec(modules, self.model.head_spec(self.train.label_names().len()))?)
     }
 

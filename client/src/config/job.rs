@@ -2,14 +2,14 @@
 //!
 //! The file is the simulator's and the coordinator's: keys that belong to them alone are passed over.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use fedlora_adapter::{
-    AdapterKind, AdapterSpec, LocalHyperparameters, LocalWork, ModuleName, ModuleSpec, Optimizer, PrivacyTerms,
-    Schedule,
+    AdapterKind, AdapterSpec, LayerNumbers, LocalHyperparameters, LocalWork, ModulePatterns, ModuleSelection,
+    Optimizer, PrivacyTerms, Schedule,
 };
-use fedlora_learner::{Model, ModelConfig, target_modules};
-use serde::{Deserialize, Deserializer};
+use fedlora_learner::{Model, ModelConfig, selected_modules};
+use serde::Deserialize;
 
 use super::{ConfigError, explain, read_table, table};
 use crate::{SiteConfig, SiteError};
@@ -91,12 +91,22 @@ pub struct LoraConfig {
     pub lora_alpha: f64,
     /// Dropout on the input of the adapter.
     pub lora_dropout: f64,
-    /// Modules to adapt: full names, last parts of names, or `all-linear`; a list or a single string.
-    #[serde(deserialize_with = "one_or_many")]
-    pub target_modules: Vec<String>,
+    /// Modules to adapt: a list of full names and last parts of names; or one string, a regular expression for full names,
+    /// or `all-linear`.
+    pub target_modules: ModulePatterns,
+    /// Modules not to adapt, a list or an expression alike.
+    pub exclude_modules: Option<ModulePatterns>,
+    /// Adapt only in these layers, counted from 0, where `target_modules` is a list.
+    pub layers_to_transform: Option<LayerNumbers>,
+    /// What precedes a layer's number in the names of modules.
+    pub layers_pattern: Option<ModulePatterns>,
     /// Rank-stabilised scaling.
     pub use_rslora: bool,
-    /// A federation's business: training alone starts from the default.
+    /// Learning rate of `B` over that of everything else (LoRA+).
+    pub loraplus_lr_ratio: f64,
+    /// Train magnitude and direction of the weights apart (DoRA).
+    pub use_dora: bool,
+    /// A federation's business, but for `olora`: training alone starts from the default.
     pub init_lora_weights: Option<String>,
     /// `LORA` or `VERA`.
     pub peft_type: Option<String>,
@@ -108,8 +118,13 @@ impl Default for LoraConfig {
             r: 8,
             lora_alpha: 16.0,
             lora_dropout: 0.0,
-            target_modules: vec!["query".to_owned(), "value".to_owned()],
+            target_modules: ModulePatterns::Names(vec!["query".to_owned(), "value".to_owned()]),
+            exclude_modules: None,
+            layers_to_transform: None,
+            layers_pattern: None,
             use_rslora: false,
+            loraplus_lr_ratio: 1.0,
+            use_dora: false,
             init_lora_weights: None,
             peft_type: None,
         }
@@ -128,15 +143,25 @@ pub enum OptimizerName {
 }
 
 impl LoraConfig {
+    /// The modules to adapt.
+    #[must_use]
+    pub fn selection(&self) -> ModuleSelection {
+        ModuleSelection {
+            target_modules: self.target_modules.clone(),
+            exclude_modules: self.exclude_modules.clone(),
+            layers_to_transform: self.layers_to_transform.clone(),
+            layers_pattern: self.layers_pattern.clone(),
+        }
+    }
+
     /// The specification of an adapter of a model with this many labels.
     ///
     /// # Errors
     /// Targets that match nothing; a specification that describes no usable adapter.
     pub fn spec(&self, model: &dyn Model, labels: usize, seed: u64) -> Result<Arc<AdapterSpec>, SiteError> {
-        let modules: BTreeMap<ModuleName, ModuleSpec> = target_modules(model, &self.target_modules)?;
-        let kind = if self.peft_type.as_deref() == Some("VERA") { AdapterKind::Vera } else { AdapterKind::Lora };
+        let modules = selected_modules(model, &self.selection())?;
         let spec = AdapterSpec {
-            kind,
+            kind: self.kind(),
             rank: self.r,
             alpha: self.lora_alpha,
             use_rslora: self.use_rslora,
@@ -144,8 +169,21 @@ impl LoraConfig {
             modules,
             head: model.head_spec(labels),
         };
+        let spec = spec.with_extras();
         spec.validate()?;
         Ok(Arc::new(spec))
+    }
+
+    fn kind(&self) -> AdapterKind {
+        if self.peft_type.as_deref() == Some("VERA") {
+            return AdapterKind::Vera;
+        }
+        let is_olora = self.init_lora_weights.as_deref().is_some_and(|init| init.eq_ignore_ascii_case("olora"));
+        match (self.use_dora, is_olora) {
+            (true, _) => AdapterKind::Dora,
+            (false, true) => AdapterKind::Olora,
+            (false, false) => AdapterKind::Lora,
+        }
     }
 }
 
@@ -188,6 +226,9 @@ impl File {
         if self.batch_size == 0 || matches!(work, LocalWork::Steps(0) | LocalWork::Epochs(0)) {
             return Err(ConfigError::invalid("batch-size, local-epochs and local-steps", "must be at least 1"));
         }
+        if !(self.lora.loraplus_lr_ratio.is_finite() && self.lora.loraplus_lr_ratio > 0.0) {
+            return Err(ConfigError::invalid("lora.loraplus_lr_ratio", "must be a number above 0"));
+        }
         let optimizer = match self.optimizer {
             OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum, weight_decay: self.weight_decay },
             OptimizerName::Adamw => {
@@ -204,22 +245,10 @@ impl File {
             max_grad_norm: self.max_grad_norm,
             lora_dropout: self.lora.lora_dropout,
             proximal_mu: self.proximal_mu,
+            loraplus_lr_ratio: self.lora.loraplus_lr_ratio,
             privacy: self.privacy,
         })
     }
-}
-
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Targets {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(match Targets::deserialize(deserializer)? {
-        Targets::One(target) => vec![target],
-        Targets::Many(targets) => targets,
-    })
 }
 
 fn one() -> u64 {

@@ -1,8 +1,8 @@
 //! The adapter, in the spelling of PEFT's `LoraConfig`.
 
-use fedlora_adapter::AdapterKind;
+use fedlora_adapter::{AdapterKind, LayerNumbers, ModulePatterns, ModuleSelection};
 use fedlora_aggregation::Init;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 /// The adapter, in PEFT's spelling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,27 +17,39 @@ pub struct LoraConfig {
     pub lora_alpha: f64,
     /// Dropout on the input of the adapter.
     pub lora_dropout: f64,
-    /// Modules to adapt: full names, last parts of names, or `all-linear`; a list or a single string.
-    #[serde(deserialize_with = "one_or_many")]
-    pub target_modules: Vec<String>,
+    /// Modules to adapt: a list of full names and last parts of names; or one string, a regular expression for full names,
+    /// or `all-linear`.
+    pub target_modules: ModulePatterns,
+    /// Modules not to adapt, a list or an expression alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_modules: Option<ModulePatterns>,
+    /// Adapt only in these layers, counted from 0, where `target_modules` is a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers_to_transform: Option<LayerNumbers>,
+    /// What precedes a layer's number in the names of modules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers_pattern: Option<ModulePatterns>,
     /// Rank-stabilised scaling.
     pub use_rslora: bool,
-    /// First values of `A`: `default`, `orthonormal` or `pissa`.
+    /// Learning rate of `B` over that of everything else (LoRA+).
+    pub loraplus_lr_ratio: f64,
+    /// Train magnitude and direction of the weights apart (DoRA).
+    pub use_dora: bool,
+    /// First values: `default`, `gaussian`, `orthonormal`, `orthogonal`, `pissa` or `olora`.
     pub init_lora_weights: Init,
 }
 
-/// A list of strings, or one string without its brackets, as PEFT takes them.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Targets {
-        One(String),
-        Many(Vec<String>),
+impl LoraConfig {
+    /// The modules to adapt.
+    #[must_use]
+    pub fn selection(&self) -> ModuleSelection {
+        ModuleSelection {
+            target_modules: self.target_modules.clone(),
+            exclude_modules: self.exclude_modules.clone(),
+            layers_to_transform: self.layers_to_transform.clone(),
+            layers_pattern: self.layers_pattern.clone(),
+        }
     }
-    Ok(match Targets::deserialize(deserializer)? {
-        Targets::One(target) => vec![target],
-        Targets::Many(targets) => targets,
-    })
 }
 
 impl Default for LoraConfig {
@@ -47,8 +59,13 @@ impl Default for LoraConfig {
             r: 8,
             lora_alpha: 16.0,
             lora_dropout: 0.0,
-            target_modules: vec!["query".to_owned(), "value".to_owned()],
+            target_modules: ModulePatterns::Names(vec!["query".to_owned(), "value".to_owned()]),
+            exclude_modules: None,
+            layers_to_transform: None,
+            layers_pattern: None,
             use_rslora: false,
+            loraplus_lr_ratio: 1.0,
+            use_dora: false,
             init_lora_weights: Init::Default,
         }
     }
@@ -70,5 +87,41 @@ impl From<PeftType> for AdapterKind {
             PeftType::Lora => Self::Lora,
             PeftType::Vera => Self::Vera,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigError, RunConfig};
+
+    fn kind(method: &str, lora: &str) -> Result<AdapterKind, ConfigError> {
+        let text = format!("num-rounds = 1\nlearning-rate = 0.1\n[method]\nname = '{method}'\n[lora]\n{lora}");
+        RunConfig::take(&mut text.parse().expect("TOML"))?.adapter_kind()
+    }
+
+    #[test]
+    fn the_kind_follows_from_pefts_keys_and_the_method() {
+        assert_eq!(kind("fedavg", "").expect("valid"), AdapterKind::Lora);
+        assert_eq!(kind("fedavg", "use_dora = true").expect("valid"), AdapterKind::Dora);
+        assert_eq!(kind("fedavg", "init_lora_weights = 'olora'").expect("valid"), AdapterKind::Olora);
+        assert_eq!(kind("fedsa-vera", "").expect("valid"), AdapterKind::Vera);
+        let refused = |method: &str, lora: &str| kind(method, lora).expect_err(lora).to_string();
+        assert!(refused("fedavg", "use_dora = true\ninit_lora_weights = 'olora'").contains("use_dora"));
+        assert!(refused("fedsa-vera", "use_dora = true").contains("use_dora"));
+        assert!(refused("lora-fair", "use_dora = true").contains("lora-fair"));
+        // The method's own first adapter is the one that counts.
+        assert_eq!(kind("ffa-orthonormal", "init_lora_weights = 'olora'").expect("valid"), AdapterKind::Lora);
+    }
+
+    #[test]
+    fn modules_are_selected_by_a_list_or_an_expression() {
+        let lora = |text: &str| toml::from_str::<LoraConfig>(text).expect("valid").selection();
+        let names = lora("target_modules = ['query']\nlayers_to_transform = 1\nlayers_pattern = 'layer'");
+        assert_eq!(names.target_modules, ModulePatterns::Names(vec!["query".to_owned()]));
+        assert_eq!(names.layers_to_transform, Some(LayerNumbers::One(1)));
+        let expression = lora("target_modules = '.*query'\nexclude_modules = ['layer.0.query']");
+        assert_eq!(expression.target_modules, ModulePatterns::Expression(".*query".to_owned()));
+        assert_eq!(expression.exclude_modules.expect("given").as_slice(), ["layer.0.query"]);
     }
 }

@@ -3,21 +3,24 @@
 use burn::tensor::Tensor;
 
 use super::{GroupedAdapter, ParameterKey};
-use crate::{
-    model::{HEAD_BIAS, HEAD_WEIGHT},
-    ops,
-};
+use crate::{model::HeadForm, ops};
 
 impl GroupedAdapter {
     /// Logits `[examples, labels]` of features `[examples, width]`, each group by its own head.
     ///
     /// # Panics
-    /// If there is no head; [`Model::check`](crate::Model::check) finds such a specification.
-    pub(crate) fn classify(&self, features: Tensor<2>) -> Tensor<2> {
-        let tensor = |name: &str| self.value(&ParameterKey::Head(name.to_owned()));
-        let (Some(weight), Some(bias)) = (tensor(HEAD_WEIGHT), tensor(HEAD_BIAS)) else {
-            panic!("the adapter has no {HEAD_WEIGHT} and {HEAD_BIAS}");
+    /// If there is no head of this form; [`Model::check`](crate::Model::check) finds such a specification.
+    pub(crate) fn classify(&self, form: HeadForm, features: Tensor<2>) -> Tensor<2> {
+        let features = match form.hidden {
+            Some((layer, activation)) => activation.apply(self.head_layer(layer, features)),
+            None => features,
         };
-        ops::grouped_linear(features, weight, bias, self.examples())
+        self.head_layer(form.output, features)
+    }
+
+    fn head_layer(&self, layer: &str, x: Tensor<2>) -> Tensor<2> {
+        let tensors = HeadForm::tensors(layer).map(|name| self.value(&ParameterKey::Head(name)));
+        let [Some(weight), Some(bias)] = tensors else { panic!("the adapter has no {layer} with weight and bias") };
+        ops::grouped_linear(x, weight, bias, self.examples())
     }
 }

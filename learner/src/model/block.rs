@@ -24,11 +24,15 @@ pub(super) struct Block {
 }
 
 /// Names of a layer's parts, behind the layer's own name.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BlockNames {
-    /// What precedes `query`, `key` and `value`.
-    pub(super) attention: &'static str,
+    pub(super) query: &'static str,
+    pub(super) key: &'static str,
+    pub(super) value: &'static str,
+    pub(super) output: &'static str,
     pub(super) attention_norm: &'static str,
+    pub(super) up: &'static str,
+    pub(super) down: &'static str,
     pub(super) output_norm: &'static str,
 }
 
@@ -50,18 +54,14 @@ impl Block {
         sizes: BlockSizes,
     ) -> Result<Self, LearnerError> {
         let BlockSizes { width, heads, intermediate, epsilon } = sizes;
-        let attention = format!("{name}.{}", names.attention);
-        Ok(Self {
-            query: loader.linear(&format!("{attention}.query"), width, width)?,
-            key: loader.linear(&format!("{attention}.key"), width, width)?,
-            value: loader.linear(&format!("{attention}.value"), width, width)?,
-            output: loader.linear(&format!("{name}.attention.output.dense"), width, width)?,
-            attention_norm: loader.norm(&format!("{name}.{}", names.attention_norm), width, epsilon)?,
-            up: loader.linear(&format!("{name}.intermediate.dense"), width, intermediate)?,
-            down: loader.linear(&format!("{name}.output.dense"), intermediate, width)?,
-            output_norm: loader.norm(&format!("{name}.{}", names.output_norm), width, epsilon)?,
-            heads,
-        })
+        let mut linear = |part, d_in, d_out| loader.linear(&format!("{name}.{part}"), d_in, d_out);
+        let (query, key, value) =
+            (linear(names.query, width, width)?, linear(names.key, width, width)?, linear(names.value, width, width)?);
+        let output = linear(names.output, width, width)?;
+        let (up, down) = (linear(names.up, width, intermediate)?, linear(names.down, intermediate, width)?);
+        let mut norm = |part| loader.norm(&format!("{name}.{part}"), width, epsilon);
+        let (attention_norm, output_norm) = (norm(names.attention_norm)?, norm(names.output_norm)?);
+        Ok(Self { query, key, value, output, attention_norm, up, down, output_norm, heads })
     }
 
     /// Its linear layers, which adapters can wrap.

@@ -11,17 +11,8 @@ pub enum Pooling {
     Mean,
     /// The first token's last hidden row.
     Cls,
-    /// The first token's row through the checkpoint's pooler, a linear layer and a tanh: the features of
-    /// `BertForSequenceClassification`.
+    /// What the family's own class for the classification of sequences does in `transformers`. BERT: the first token's row
+    /// through the checkpoint's pooler, a linear layer and a tanh. RoBERTa, XLM-R and DistilBERT: the first token's row, and
+    /// a head of two layers that is trained.
     Pooler,
-}
-
-impl Pooling {
-    /// What precedes module names in the `transformers` class with this pooling, and so in adapter files.
-    pub(super) fn prefix(self) -> &'static str {
-        match self {
-            Self::Mean | Self::Cls => "",
-            Self::Pooler => "bert.",
-        }
-    }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{
     Bert, BertConfig, Llama, Model, Pooling,
+    bert::{FAMILIES, Family},
     llama::LlamaConfig,
     weights::{Checkpoint, Deviation, RandomWeights, Weights},
 };
@@ -15,8 +16,8 @@ use crate::{LearnerError, TextTokenizer};
 
 const CONFIG: &str = "config.json";
 
-/// A model and its tokenizer from a directory with `config.json`, `model.safetensors` (or its shards) and
-/// `tokenizer.json`. The weights are read once and become f32 on the device.
+/// A model and its tokenizer from a directory with `config.json` (BERT, RoBERTa, XLM-R, DistilBERT, or a decoder of Llama's
+/// kind), `model.safetensors` (or its shards) and `tokenizer.json`. The weights are read once and become f32 on the device.
 ///
 /// Decoders have no pooling: `pooling` says nothing to them.
 ///
@@ -65,11 +66,14 @@ impl Architecture {
         let json = |source| LearnerError::Json { file: file.clone(), source };
         let value: Value = serde_json::from_str(&text).map_err(json)?;
         match value.get("model_type").and_then(Value::as_str) {
-            Some("bert") => Ok(Self::Bert(BertConfig::from_directory(directory)?, pooling)),
+            Some(kind) if Family::find(kind).is_some() => {
+                Ok(Self::Bert(BertConfig::from_directory(directory)?, pooling))
+            }
             Some(kind) if LlamaConfig::MODEL_TYPES.contains(&kind) => Ok(Self::Llama(LlamaConfig::new(&file, &value)?)),
             found => {
                 let found = found.unwrap_or("absent").to_owned();
-                let expected = format!("one of bert, {}", LlamaConfig::MODEL_TYPES.join(", "));
+                let known = FAMILIES.iter().map(|family| family.model_type).chain(LlamaConfig::MODEL_TYPES);
+                let expected = format!("one of {}", known.collect::<Vec<_>>().join(", "));
                 Err(LearnerError::Config { file, key: "model_type", found, expected })
             }
         }
@@ -99,6 +103,10 @@ impl Architecture {
         // The tokenizer first: a wrong one is found before the large files are read.
         let tokenizer = TextTokenizer::from_directory(directory)?;
         tokenizer.check(self.vocabulary())?;
+        let tokenizer = match &self {
+            Self::Bert(config, _) => tokenizer.within(config.positions())?,
+            Self::Llama(_) => tokenizer,
+        };
         let weights = &mut weights(self.deviation())?;
         let model: Arc<dyn Model> = match self {
             Self::Bert(config, pooling) => Arc::new(Bert::load(&config, pooling, weights, device)?),

@@ -24,8 +24,16 @@ pub use config::VitConfig;
 pub use pretraining::Pretraining;
 
 /// The names of `transformers`' `ViTModel`.
-const NAMES: BlockNames =
-    BlockNames { attention: "attention.attention", attention_norm: "layernorm_before", output_norm: "layernorm_after" };
+const NAMES: BlockNames = BlockNames {
+    query: "attention.attention.query",
+    key: "attention.attention.key",
+    value: "attention.attention.value",
+    output: "attention.output.dense",
+    attention_norm: "layernorm_before",
+    up: "intermediate.dense",
+    down: "output.dense",
+    output_norm: "layernorm_after",
+};
 
 /// A frozen vision transformer.
 #[derive(Debug)]

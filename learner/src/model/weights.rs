@@ -62,7 +62,7 @@ impl<'a, W: Weights> Loader<'a, W> {
     /// The layer `name.weight`, `[d_out, d_in]`, and `name.bias`.
     pub(super) fn linear(&mut self, name: &str, d_in: usize, d_out: usize) -> Result<Linear, LearnerError> {
         let layer = self.linear_without_bias(name, d_in, d_out)?;
-        Ok(Linear { bias: Some(self.tensor(&format!("{name}.bias"), [d_out])?), ..layer })
+        Ok(layer.with_bias(self.tensor(&format!("{name}.bias"), [d_out])?))
     }
 
     /// The layer `name.weight`, `[d_out, d_in]`, alone.
@@ -72,11 +72,8 @@ impl<'a, W: Weights> Loader<'a, W> {
         d_in: usize,
         d_out: usize,
     ) -> Result<Linear, LearnerError> {
-        Ok(Linear {
-            name: ModuleName::new(format!("{}{name}", self.prefix)),
-            weight: self.tensor(&format!("{name}.weight"), [d_out, d_in])?.into(),
-            bias: None,
-        })
+        let weight = self.tensor(&format!("{name}.weight"), [d_out, d_in])?;
+        Ok(Linear::new(ModuleName::new(format!("{}{name}", self.prefix)), weight))
     }
 
     /// The normalisation `name.weight`, which has no shift.

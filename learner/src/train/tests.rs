@@ -31,6 +31,7 @@ fn plan(start: &Adapter, seed: u64, train: Factors, batch_size: usize, privacy: 
             max_grad_norm: 0.0,
             lora_dropout: 0.0,
             proximal_mu: 0.0,
+            loraplus_lr_ratio: 1.0,
             privacy,
         },
     }

@@ -150,4 +150,5 @@ def main():
     (OUT / "reference.json").write_text(json.dumps(reference, ensure_ascii=False) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -81,7 +81,7 @@ mod tests {
         let sets = ["lora.r=4", "data.path=some/file.csv", "lora.target_modules=[\"key\"]"].map(str::to_owned);
         let config = parse(minimal(), &sets).expect("valid");
         assert_eq!(config.run.lora.r, 4);
-        assert_eq!(config.run.lora.target_modules, ["key"]);
+        assert_eq!(config.run.lora.target_modules.as_slice(), ["key"]);
         assert_eq!(config.data.source.path, Path::new("some/file.csv"));
     }
 

@@ -20,7 +20,7 @@ use crate::LearnerError;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 /// What models with a task's head put before the names of the encoder's weights.
-const PREFIX: &str = "bert.";
+const PREFIXES: [&str; 3] = ["bert.", "roberta.", "distilbert."];
 
 /// All weights files of a model directory, in memory.
 #[derive(Debug)]
@@ -56,31 +56,30 @@ impl Checkpoint {
         Ok(Self { files, listing, device: device.clone() })
     }
 
-    /// The file that holds a weight of exactly this name.
-    fn find<'a>(&'a self, name: &'a str) -> Option<(&'a WeightsFile, &'a str, &'a TensorInfo)> {
-        self.files.iter().find_map(|file| Some((file, name, file.metadata.info(name)?)))
+    /// The file that holds a weight of this name, bare or behind a prefix, and its name there.
+    fn find(&self, name: &str) -> Option<(&WeightsFile, String, &TensorInfo)> {
+        let names = [""].into_iter().chain(PREFIXES).map(|prefix| format!("{prefix}{name}"));
+        let find = |name: String| {
+            let (file, info) = self.files.iter().find_map(|file| Some((file, file.metadata.info(&name)?)))?;
+            Some((file, name, info))
+        };
+        names.into_iter().find_map(find)
     }
 
     fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LearnerError> {
-        let prefixed = format!("{PREFIX}{name}");
-        let Some((file, name, info)) = self.find(name).or_else(|| self.find(&prefixed)) else {
+        let Some((file, name, info)) = self.find(name) else {
             let (file, tensor) = (self.listing.clone(), name.to_owned());
             return Err(LearnerError::MissingTensor { file, tensor, expected: shape.to_vec() });
         };
         if info.shape != shape {
             let (expected, found) = (shape.to_vec(), info.shape.clone());
-            return Err(LearnerError::TensorShape {
-                file: file.path.clone(),
-                tensor: name.to_owned(),
-                expected,
-                found,
-            });
+            return Err(LearnerError::TensorShape { file: file.path.clone(), tensor: name, expected, found });
         }
         // Bounds: the metadata was checked against the file's length when it was opened.
         let bytes = &file.bytes[file.start + info.data_offsets.0..file.start + info.data_offsets.1];
         widen(bytes, info.dtype).ok_or_else(|| LearnerError::TensorType {
             file: file.path.clone(),
-            tensor: name.to_owned(),
+            tensor: name,
             found: info.dtype.to_string(),
         })
     }

@@ -1,0 +1,330 @@
+//! Tiny RoBERTa and DistilBERT models against `transformers` and `peft`, whose results `golden/tiny_encoders.py` wrote.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fedlora_adapter::{
+    Adapter, AdapterKind, AdapterSpec, Factors, KINDS, LayerNumbers, ModuleName, ModulePatterns, ModuleSelection, Seed,
+    Tensor, names,
+};
+use fedlora_learner::{
+    Batch, GroupedAdapter, HeadForm, Inputs, LearnerError, Model, ParameterKey, Pooling, Targets, TextTokenizer,
+    Tokens, device, load_pretrained, selected_modules, target_modules,
+};
+use serde::Deserialize;
+
+const FAMILIES: [&str; 2] = ["tiny_roberta", "tiny_distilbert"];
+
+#[derive(Deserialize)]
+struct Reference {
+    texts: Vec<String>,
+    labels: Vec<u32>,
+    ids: Vec<Vec<u32>>,
+    features: BTreeMap<String, Vec<f32>>,
+    pair: (String, String),
+    pair_ids: Vec<u32>,
+    pair_features: BTreeMap<String, Vec<f32>>,
+    classification: Classification,
+    #[serde(default)]
+    unigram_ids: Vec<Vec<u32>>,
+    #[serde(default)]
+    selections: Vec<Selected>,
+    /// Classification with adapters of other kinds.
+    #[serde(default)]
+    kinds: BTreeMap<String, Classification>,
+}
+
+#[derive(Deserialize)]
+struct Selected {
+    target_modules: ModulePatterns,
+    exclude_modules: Option<ModulePatterns>,
+    layers_to_transform: Option<LayerNumbers>,
+    layers_pattern: Option<ModulePatterns>,
+    modules: Vec<String>,
+}
+
+impl Selected {
+    fn selection(&self) -> ModuleSelection {
+        ModuleSelection {
+            target_modules: self.target_modules.clone(),
+            exclude_modules: self.exclude_modules.clone(),
+            layers_to_transform: self.layers_to_transform.clone(),
+            layers_pattern: self.layers_pattern.clone(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Classification {
+    logits: Vec<f32>,
+    gradients: BTreeMap<String, Vec<f32>>,
+}
+
+fn directory(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(family)
+}
+
+fn reference(family: &str) -> Reference {
+    serde_json::from_slice(&std::fs::read(directory(family).join("reference.json")).unwrap()).unwrap()
+}
+
+fn load(directory: &Path, pooling: Pooling) -> (Arc<dyn Model>, TextTokenizer) {
+    load_pretrained(directory, pooling, &device("cpu").unwrap()).unwrap()
+}
+
+fn encode(tokenizer: &TextTokenizer, texts: &[String]) -> Vec<Tokens> {
+    texts.iter().map(|text| tokenizer.encode(text).unwrap()).collect()
+}
+
+fn ids(tokens: Vec<Tokens>) -> Vec<Vec<u32>> {
+    tokens.into_iter().map(|tokens| tokens.ids).collect()
+}
+
+fn batch(examples: &[Tokens], labels: &[u32]) -> Batch {
+    let mut tokens = Tokens::default();
+    for example in examples {
+        tokens.ids.extend(&example.ids);
+        tokens.segments.extend(&example.segments);
+    }
+    let lengths = examples.iter().map(|example| example.ids.len()).collect();
+    Batch { inputs: Inputs::Tokens { tokens, lengths }, targets: Targets::Labels(labels.to_vec()) }
+}
+
+fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
+}
+
+/// Relative to the largest value. The two sides sum in different orders: at most 24 products a sum, each rounded to 2^-24,
+/// and some ten sums one behind the other in two layers and a head give 10 · 24 · 2^-24 = 1.5e-5.
+fn assert_near(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!((found - expected).abs() <= 1.5e-5 * scale, "{what}[{index}]: {found}, expected {expected}");
+    }
+}
+
+#[test]
+fn tokens_of_bytes_of_word_pieces_and_of_a_unigram_model_are_those_of_the_tokenizers_library() {
+    for family in FAMILIES {
+        let (reference, (_, tokenizer)) = (reference(family), load(&directory(family), Pooling::Mean));
+        assert_eq!(ids(encode(&tokenizer, &reference.texts)), reference.ids, "{family}");
+        let (one, other) = &reference.pair;
+        assert_eq!(tokenizer.encode_pair(one, other).unwrap().ids, reference.pair_ids, "{family}");
+    }
+    let reference = reference("tiny_roberta");
+    let tokenizer = TextTokenizer::from_file(&directory("tiny_roberta").join("unigram.json")).unwrap();
+    assert_eq!(ids(encode(&tokenizer, &reference.texts)), reference.unigram_ids);
+}
+
+#[test]
+fn features_are_those_of_transformers() {
+    for family in FAMILIES {
+        let reference = reference(family);
+        for (name, pooling) in [("mean", Pooling::Mean), ("cls", Pooling::Cls)] {
+            let (model, tokenizer) = load(&directory(family), pooling);
+            let texts = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
+            assert_near(family, &values(model.features(&texts, None, None)), &reference.features[name]);
+            let (one, other) = &reference.pair;
+            let mut pair = tokenizer.encode_pair(one, other).unwrap();
+            // Neither family has a second segment, whatever a tokenizer says.
+            *pair.segments.last_mut().unwrap() = 1;
+            let pair = batch(&[pair], &[0]);
+            assert_near(family, &values(model.features(&pair, None, None)), &reference.pair_features[name]);
+        }
+    }
+}
+
+#[test]
+fn xlm_r_is_roberta() {
+    let copy = copied("tiny_roberta", |text| text.replace("\"roberta\"", "\"xlm-roberta\""));
+    let reference = reference("tiny_roberta");
+    let (model, tokenizer) = load(copy.path(), Pooling::Mean);
+    let texts = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
+    assert_near("xlm-roberta", &values(model.features(&texts, None, None)), &reference.features["mean"]);
+    assert_eq!(load(copy.path(), Pooling::Pooler).0.head(), HeadForm::ROBERTA);
+}
+
+/// The formula of `tiny_bert.py`.
+fn wave(shape: &[usize], index: usize) -> Tensor {
+    let (step, shift) = (0.37 + 0.05 * index as f64, index as f64);
+    Tensor::from_fn(shape, |k| (0.3 * (step * k as f64 + shift).sin()) as f32)
+}
+
+fn name(key: &ParameterKey) -> String {
+    match key {
+        ParameterKey::Factor(module, side) => names::factor(AdapterKind::Lora, module, *side),
+        ParameterKey::Head(name) => names::extra(name),
+    }
+}
+
+fn spec(model: &dyn Model, kind: AdapterKind, targets: &[&str]) -> Arc<AdapterSpec> {
+    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    let spec = AdapterSpec {
+        kind,
+        rank: 2,
+        alpha: 6.0,
+        use_rslora: false,
+        projection_seed: 0,
+        modules: target_modules(model, &targets).unwrap(),
+        head: model.head_spec(3),
+    };
+    Arc::new(spec.with_extras())
+}
+
+/// An adapter whose tensors follow the formula, in the order of their names in files.
+fn adapter(spec: Arc<AdapterSpec>) -> Adapter {
+    let (spec, mut modules, mut head) = Adapter::zeros(spec).unwrap().into_parts();
+    let mut tensors = BTreeMap::new();
+    for (module, factors) in &mut modules {
+        tensors.insert(format!("base_model.model.{module}.lora_A.weight"), &mut factors.a);
+        tensors.insert(format!("base_model.model.{module}.lora_B.weight"), &mut factors.b);
+    }
+    tensors.extend(head.iter_mut().map(|(name, tensor)| (names::extra(name), tensor)));
+    for (index, (name, tensor)) in tensors.into_iter().enumerate() {
+        *tensor = wave(tensor.shape(), index);
+        if name.ends_with("magnitude_vector") {
+            tensor.values_mut().iter_mut().for_each(|value| *value += 1.0);
+        }
+    }
+    Adapter::new(spec, modules, head).unwrap()
+}
+
+/// Holds logits and the gradient of every trained tensor against PEFT's.
+fn assert_classifies(family: &str, kind: AdapterKind, targets: &[&str], expected: &Classification) {
+    let (reference, (model, tokenizer)) = (reference(family), load(&directory(family), Pooling::Pooler));
+    let examples = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
+    let adapter = adapter(spec(&*model, kind, targets));
+    model.check(adapter.spec()).unwrap();
+    let grouped = GroupedAdapter::new(&[&adapter], Factors::Both, true, &model.device()).unwrap();
+    let grouped = grouped.with_examples(vec![reference.labels.len()]);
+    let logits = model.forward(&examples, &grouped, None);
+    assert_near(family, &values(logits.clone().inner()), &expected.logits);
+    let gradients = log_probabilities(logits, &reference.labels).mean().neg().backward();
+    assert_eq!(grouped.parameters().len(), expected.gradients.len());
+    for parameter in grouped.parameters() {
+        let name = name(&parameter.key);
+        let found = values(parameter.value.grad(&gradients).unwrap());
+        assert_near(&format!("{family} {kind:?} {name}"), &found, &expected.gradients[&name]);
+    }
+}
+
+#[test]
+fn logits_and_gradients_are_those_of_peft_in_the_familys_own_classifier() {
+    for family in FAMILIES {
+        assert_classifies(family, AdapterKind::Lora, &["all-linear"], &reference(family).classification);
+    }
+}
+
+#[test]
+fn dora_and_olora_are_those_of_peft() {
+    let expected = reference("tiny_distilbert").kinds;
+    for (name, kind) in [("dora", AdapterKind::Dora), ("olora", AdapterKind::Olora)] {
+        assert_classifies("tiny_distilbert", kind, &["q_lin", "lin1"], &expected[name]);
+    }
+}
+
+#[test]
+fn every_kind_starts_at_the_base_model() {
+    for (family, targets) in [("tiny_distilbert", ["q_lin", "lin2"]), ("tiny_roberta", ["query", "output.dense"])] {
+        let (reference, (model, tokenizer)) = (reference(family), load(&directory(family), Pooling::Mean));
+        let texts = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
+        for row in KINDS {
+            let weight = |module: &ModuleName| model.frozen_weight(module);
+            let adapter = Adapter::initial_over(spec(&*model, row.kind, &targets), Seed(3), &weight).unwrap();
+            let grouped = GroupedAdapter::new(&[&adapter], Factors::Neither, false, &model.device()).unwrap();
+            let grouped = grouped.with_examples(vec![reference.labels.len()]);
+            let found = values(model.features(&texts, Some(&grouped), None));
+            assert_near(row.name, &found, &reference.features["mean"]);
+        }
+    }
+}
+
+fn log_probabilities(logits: burn::tensor::Tensor<2>, labels: &[u32]) -> burn::tensor::Tensor<2> {
+    let labels: Vec<i32> = labels.iter().map(|label| label.cast_signed()).collect();
+    let device = logits.device();
+    let labels = burn::tensor::Tensor::<1, burn::tensor::Int>::from_data(labels.as_slice(), &device);
+    burn::tensor::activation::log_softmax(logits, 1).gather(1, labels.unsqueeze_dim(1))
+}
+
+/// A copy of a model directory with another `config.json`.
+fn copied(family: &str, change: impl FnOnce(String) -> String) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(directory(family)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let file = copy.path().join("config.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let changed = change(text.clone());
+    assert_ne!(text, changed);
+    std::fs::write(file, changed).unwrap();
+    copy
+}
+
+#[test]
+fn no_text_has_more_tokens_than_the_model_has_positions() {
+    // RoBERTa's rows of position up to the padding token's, which is 1, are no position's: 40 rows are 38 positions.
+    for (family, positions) in [("tiny_roberta", 38), ("tiny_distilbert", 40)] {
+        let (model, tokenizer) = load(&directory(family), Pooling::Mean);
+        let long = tokenizer.truncated(1000).unwrap().encode(&"cat ".repeat(100)).unwrap();
+        assert_eq!(long.ids.len(), positions, "{family}");
+        assert_eq!(model.features(&batch(&[long], &[0]), None, None).dims(), [1, 16]);
+    }
+    let none = copied("tiny_roberta", |text| text.replace("_embeddings\": 40", "_embeddings\": 2"));
+    let error = load_pretrained(none.path(), Pooling::Mean, &device("cpu").unwrap()).unwrap_err();
+    assert!(matches!(error, LearnerError::Config { key: "max_position_embeddings", .. }), "{error}");
+}
+
+#[test]
+fn a_head_of_another_form_is_refused() {
+    let (model, _) = load(&directory("tiny_roberta"), Pooling::Pooler);
+    let linear = load(&directory("tiny_roberta"), Pooling::Cls).0;
+    let spec = AdapterSpec { head: linear.head_spec(3), ..(*spec(&*model, AdapterKind::Lora, &["query"])).clone() };
+    let error = model.check(&spec).unwrap_err().to_string();
+    assert!(error.contains("classifier.out_proj.weight"), "{error}");
+}
+
+#[test]
+fn every_selection_means_the_modules_that_peft_finds() {
+    let (model, _) = load(&directory("tiny_roberta"), Pooling::Pooler);
+    for expected in reference("tiny_roberta").selections {
+        let found = selected_modules(&*model, &expected.selection()).unwrap();
+        let found: Vec<&str> = found.keys().map(ModuleName::as_str).collect();
+        assert_eq!(found, expected.modules, "{:?}", expected.selection());
+    }
+    let all = ModulePatterns::Expression("all-linear".to_owned());
+    // Six layers in each of two blocks; PEFT has the two of the head besides, which are trained whole here.
+    assert_eq!(selected_modules(&*model, &all.into()).unwrap().len(), 12);
+}
+
+#[test]
+fn a_selection_that_cannot_be_meant_is_refused() {
+    let (model, _) = load(&directory("tiny_roberta"), Pooling::Pooler);
+    let expression = |text: &str| ModulePatterns::Expression(text.to_owned()).into();
+    let error = |selection: ModuleSelection| selected_modules(&*model, &selection).unwrap_err();
+    for python in [r"(?!.*key).*query", r"(.*)\.\1", "(query", "a)|(b"] {
+        let found = error(expression(python));
+        assert!(matches!(&found, LearnerError::ModulePattern { key: "target_modules", .. }), "{found}");
+        let excluded = ModuleSelection {
+            exclude_modules: Some(ModulePatterns::Expression(python.to_owned())),
+            ..expression(".*query")
+        };
+        assert!(matches!(error(excluded), LearnerError::ModulePattern { key: "exclude_modules", .. }));
+    }
+    let bare = error(expression("query"));
+    assert!(
+        matches!(&bare, LearnerError::TargetExpression { known, .. } if known.contains(&"query".to_owned())),
+        "{bare}"
+    );
+    let layers = ModuleSelection { layers_to_transform: Some(LayerNumbers::One(0)), ..expression(".*query") };
+    assert!(matches!(error(layers), LearnerError::LayersOfExpression));
+    let names = ModulePatterns::Names(vec!["query".to_owned()]);
+    let pattern = ModuleSelection { layers_pattern: Some(names.clone()), ..names.clone().into() };
+    assert!(matches!(error(pattern), LearnerError::LayersOfExpression));
+    let unknown = ModulePatterns::Names(vec!["query".to_owned(), "qeury".to_owned()]);
+    assert!(matches!(error(unknown.into()), LearnerError::TargetModule { target, .. } if target == "qeury"));
+}
