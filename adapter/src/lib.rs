@@ -39,7 +39,7 @@ pub use ids::{ClientId, Digest, RoundId};
 pub use layout::UpdateLayout;
 pub use peft::{PeftOptions, read_peft, write_peft};
 pub use plan::{LocalHyperparameters, LocalWork, Optimizer, RoundPlan, Schedule};
-pub use privacy::{GradientClipping, NoiseKind, NoiseLevel, PrivacyTerms, PrivacyTermsError};
+pub use privacy::{GradientClipping, NoiseKind, NoiseLevel, PrivacyTerms, PrivacyTermsError, ProtectedUnit};
 pub use seed::{Purpose, Seed};
 pub use source::{FileTensor, TensorSource, UpdateSource};
 pub use spec::{AdapterKind, AdapterSpec, HeadSpec, ModuleName, ModuleSpec};

@@ -1,5 +1,7 @@
 //! What a run asks of private training: one `[privacy]` section, and one message, for simulator, coordinator and client.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// How much noise each step of private training gets.
@@ -42,11 +44,31 @@ pub enum NoiseKind {
     Fast,
 }
 
+/// Whose presence in a client's data is protected. Neighbouring data sets differ by one, added or removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProtectedUnit {
+    /// One example.
+    #[default]
+    Example,
+    /// All examples of one user at the client.
+    User,
+}
+
+impl fmt::Display for ProtectedUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Example => "example",
+            Self::User => "user",
+        })
+    }
+}
+
 /// Terms of differentially private training (DP-SGD, arXiv 1607.00133, algorithm 1).
 ///
-/// One example is protected. Each step takes a Poisson sample of `batch_size` expected examples, clips the gradient of
-/// each over all trained tensors together, and adds Gaussian noise to the sum. The terms are a request: what a site
-/// allows is its own budget's business.
+/// One unit is protected: an example, or all examples of a user. Each step takes a Poisson sample of `batch_size` expected
+/// units, clips the mean gradient of each unit's examples over all trained tensors together, and adds Gaussian noise to
+/// the sum. The terms are a request: what a site allows is its own budget's business.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Keys", into = "Keys")]
 pub struct PrivacyTerms {
@@ -55,7 +77,12 @@ pub struct PrivacyTerms {
     delta: f64,
     clipping: GradientClipping,
     noise_kind: NoiseKind,
+    unit: ProtectedUnit,
+    max_examples_per_user: u32,
 }
+
+/// Examples that a step uses of a drawn user, unless the terms say otherwise.
+const EXAMPLES_PER_USER: u32 = 16;
 
 /// The terms as users write them, with Opacus' names.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -73,6 +100,10 @@ struct Keys {
     clipping: GradientClipping,
     #[serde(default, skip_serializing_if = "is_default")]
     noise: NoiseKind,
+    #[serde(default, skip_serializing_if = "is_default")]
+    unit: ProtectedUnit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_examples_per_user: Option<u32>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -96,6 +127,9 @@ pub enum PrivacyTermsError {
     /// No noise, or noise given in two ways.
     #[error("give either noise-multiplier or target-epsilon, the latter perhaps with participations")]
     Noise,
+    /// A limit of something that is not there.
+    #[error("max-examples-per-user goes with unit = \"user\"")]
+    NoUsers,
 }
 
 impl PrivacyTerms {
@@ -121,13 +155,40 @@ impl PrivacyTerms {
                 above_zero("participations", participations.map_or(1.0, |rounds| rounds as f64))?;
             }
         }
-        Ok(Self { noise, max_grad_norm, delta, clipping: GradientClipping::Flat, noise_kind: NoiseKind::Grid })
+        let (clipping, noise_kind) = (GradientClipping::Flat, NoiseKind::Grid);
+        let (unit, max_examples_per_user) = (ProtectedUnit::Example, EXAMPLES_PER_USER);
+        Ok(Self { noise, max_grad_norm, delta, clipping, noise_kind, unit, max_examples_per_user })
     }
 
     /// The same with another way to bound and to make noise.
     #[must_use]
     pub fn with(self, clipping: GradientClipping, noise_kind: NoiseKind) -> Self {
         Self { clipping, noise_kind, ..self }
+    }
+
+    /// The same with users as units, of whose examples a step uses at most `max_examples` that are drawn anew each time.
+    /// The number bounds work and memory, not what is revealed: a user's mean gradient is clipped, whatever it is a mean of.
+    ///
+    /// # Errors
+    /// No examples at all.
+    pub fn protecting_users(self, max_examples: u32) -> Result<Self, PrivacyTermsError> {
+        if max_examples == 0 {
+            let (key, expected) = ("max-examples-per-user", "at least 1");
+            return Err(PrivacyTermsError::Range { key, expected, found: 0.0 });
+        }
+        Ok(Self { unit: ProtectedUnit::User, max_examples_per_user: max_examples, ..self })
+    }
+
+    /// Who is protected.
+    #[must_use]
+    pub fn unit(&self) -> ProtectedUnit {
+        self.unit
+    }
+
+    /// Examples that a step uses of a drawn user at most, at least 1; without meaning where examples are the units.
+    #[must_use]
+    pub fn max_examples_per_user(&self) -> u32 {
+        self.max_examples_per_user
     }
 
     /// How gradients are bounded.
@@ -171,7 +232,12 @@ impl TryFrom<Keys> for PrivacyTerms {
             (None, Some(epsilon), participations) => NoiseLevel::Target { epsilon, participations },
             _ => return Err(PrivacyTermsError::Noise),
         };
-        Ok(Self::new(noise, max_grad_norm, target_delta)?.with(keys.clipping, keys.noise))
+        let terms = Self::new(noise, max_grad_norm, target_delta)?.with(keys.clipping, keys.noise);
+        match (keys.unit, keys.max_examples_per_user) {
+            (ProtectedUnit::User, most) => terms.protecting_users(most.unwrap_or(EXAMPLES_PER_USER)),
+            (ProtectedUnit::Example, None) => Ok(terms),
+            (ProtectedUnit::Example, Some(_)) => Err(PrivacyTermsError::NoUsers),
+        }
     }
 }
 
@@ -179,7 +245,16 @@ impl From<PrivacyTerms> for Keys {
     fn from(terms: PrivacyTerms) -> Self {
         let (max_grad_norm, target_delta) = (terms.max_grad_norm, terms.delta);
         let (clipping, noise) = (terms.clipping, terms.noise_kind);
-        let keys = Self { max_grad_norm, target_delta, clipping, noise, ..Self::default() };
+        let max_examples_per_user = (terms.unit == ProtectedUnit::User).then_some(terms.max_examples_per_user);
+        let keys = Self {
+            max_grad_norm,
+            target_delta,
+            clipping,
+            noise,
+            unit: terms.unit,
+            max_examples_per_user,
+            ..Self::default()
+        };
         match terms.noise {
             NoiseLevel::Multiplier(multiplier) => Self { noise_multiplier: Some(multiplier), ..keys },
             NoiseLevel::Target { epsilon, participations } => {
@@ -204,6 +279,7 @@ mod tests {
             r#"{"max-grad-norm":1.0,"target-delta":1e-7,"target-epsilon":6.0}"#,
             r#"{"max-grad-norm":1.0,"target-delta":1e-7,"target-epsilon":6.0,"participations":50}"#,
             r#"{"max-grad-norm":1.0,"target-delta":1e-7,"noise-multiplier":1.0,"clipping":"per-layer","noise":"fast"}"#,
+            r#"{"max-grad-norm":1.0,"target-delta":1e-7,"noise-multiplier":1.0,"unit":"user","max-examples-per-user":4}"#,
         ] {
             assert_eq!(serde_json::to_string(&parsed(text).unwrap()).unwrap(), text);
         }
@@ -218,6 +294,14 @@ mod tests {
             (r#"{"max-grad-norm":-1.0,"target-delta":1e-5,"noise-multiplier":1.0}"#, "max-grad-norm is -1"),
             (r#"{"max-grad-norm":1.0,"target-delta":1.0,"target-epsilon":1.0}"#, "target-delta is 1"),
             (r#"{"max-grad-norm":1.0,"target-delta":1e-5,"noise-multiplier":1.0,"sigma":1.0}"#, "unknown field"),
+            (
+                r#"{"max-grad-norm":1.0,"target-delta":1e-5,"noise-multiplier":1.0,"max-examples-per-user":4}"#,
+                "goes with unit",
+            ),
+            (
+                r#"{"max-grad-norm":1.0,"target-delta":1e-5,"noise-multiplier":1.0,"unit":"user","max-examples-per-user":0}"#,
+                "max-examples-per-user is 0",
+            ),
             (r#"{"max-grad-norm":1.0,"noise-multiplier":1.0}"#, "missing field"),
             (r#"{"target-delta":1e-5,"noise-multiplier":1.0}"#, "missing field"),
         ] {

@@ -9,10 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedlora_adapter::{Digest, NoiseKind, PrivacyTerms, RoundPlan};
+use fedlora_adapter::{Digest, PrivacyTerms, ProtectedUnit, RoundPlan};
 use fedlora_privacy::{
-    ClipBound, Fingerprint, Ledger, LedgerError, LedgerTerms, Mechanism, NoiseMode, Origin, PldAccountant, PrivacyUnit,
-    Release, Reservation, SampledGaussian, SecureRng,
+    ClipBound, Fingerprint, Ledger, LedgerError, LedgerTerms, Mechanism, Origin, PldAccountant, PrivacyUnit, Release,
+    Reservation, SampledGaussian, SecureRng,
 };
 use serde::Deserialize;
 
@@ -22,8 +22,11 @@ use serde::Deserialize;
 pub struct BudgetConfig {
     /// Largest `epsilon` that everything ever released about the site's data may come to.
     pub epsilon_limit: f64,
-    /// At this `delta`, below one over the number of examples.
+    /// At this `delta`, below one over the number of examples, or of users.
     pub delta: f64,
+    /// Who is protected: one `example`, or all examples of one `user`, whom `data.user-column` names.
+    #[serde(default)]
+    pub unit: ProtectedUnit,
     /// Where ledgers are kept [default: `ledgers` in `state-dir`]. Whoever deletes them forgets what was spent.
     pub ledger_dir: Option<PathBuf>,
 }
@@ -33,6 +36,7 @@ pub struct BudgetConfig {
 pub struct Budget {
     limit: f64,
     delta: f64,
+    unit: ProtectedUnit,
     folder: PathBuf,
 }
 
@@ -71,6 +75,17 @@ pub enum BudgetError {
         expected: f64,
         /// The file's.
         found: f64,
+    },
+    /// A run that protects somebody else than the site does.
+    #[error(
+        "OTHER_UNIT: a unit of privacy is one {found} in this run, and one {expected} in this site's file: [privacy] unit must \
+         be the same in both"
+    )]
+    OtherUnit {
+        /// The site's unit.
+        expected: ProtectedUnit,
+        /// The run's.
+        found: ProtectedUnit,
     },
     /// Private training where nobody keeps the books.
     #[error(
@@ -118,7 +133,22 @@ impl Budget {
     #[must_use]
     pub fn new(config: &BudgetConfig, state_dir: &Path) -> Self {
         let folder = config.ledger_dir.clone().unwrap_or_else(|| state_dir.join("ledgers"));
-        Self { limit: config.epsilon_limit, delta: config.delta, folder }
+        Self { limit: config.epsilon_limit, delta: config.delta, unit: config.unit, folder }
+    }
+
+    /// Who is protected.
+    pub(crate) fn unit(&self) -> ProtectedUnit {
+        self.unit
+    }
+
+    /// Checks that a run's terms speak of whom the site protects. Neither unit stands for the other: a user may have many
+    /// examples, and one example more can turn a user's whole contribution around.
+    ///
+    /// # Errors
+    /// [`BudgetError::OtherUnit`].
+    pub(crate) fn check(&self, terms: PrivacyTerms) -> Result<(), BudgetError> {
+        let (expected, found) = (self.unit, terms.unit());
+        if expected == found { Ok(()) } else { Err(BudgetError::OtherUnit { expected, found }) }
     }
 
     /// Where the ledgers are.
@@ -127,17 +157,17 @@ impl Budget {
         &self.folder
     }
 
-    /// The ledger of a data set, made when it is first needed. A lower limit in the file is written down.
+    /// The ledger of a data set with this many units, made when it is first needed. A lower limit in the file is written down.
     ///
     /// # Errors
     /// A ledger that is unusable, or that the file contradicts.
-    pub(crate) fn open(&self, data: Digest, examples: u64) -> Result<Books, BudgetError> {
+    pub(crate) fn open(&self, data: Digest, units: u64) -> Result<Books, BudgetError> {
         let data = Fingerprint(*data.as_bytes());
         let path = self.folder.join(format!("{data}.jsonl"));
         let terms = LedgerTerms {
             data,
-            unit: PrivacyUnit::Example,
-            units: examples,
+            unit: in_ledgers(self.unit),
+            units,
             delta: self.delta,
             epsilon_limit: self.limit,
             origin: Origin::OperatingSystem,
@@ -156,7 +186,7 @@ impl Budget {
         if self.limit < limit {
             ledger.lower_limit(self.limit)?;
         }
-        Ok(Books { ledger, examples })
+        Ok(Books { ledger, units })
     }
 }
 
@@ -164,7 +194,7 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct Books {
     ledger: Ledger,
-    examples: u64,
+    units: u64,
 }
 
 impl Books {
@@ -182,12 +212,9 @@ impl Books {
             event,
             clip_bound: ClipBound::new(terms.max_grad_norm()).map_err(LedgerError::from)?,
             mechanism: Mechanism::SampledGaussian,
-            noise: match terms.noise_kind() {
-                NoiseKind::Grid => NoiseMode::Grid,
-                NoiseKind::Fast => NoiseMode::Fast,
-            },
-            unit: PrivacyUnit::Example,
-            units: self.examples,
+            noise: fedlora_learner::noise_mode(terms.noise_kind()),
+            unit: in_ledgers(terms.unit()),
+            units: self.units,
             run: plan.run.clone(),
             round: plan.round.0,
             base: Fingerprint(*plan.base.as_bytes()),
@@ -204,5 +231,12 @@ impl Books {
     /// A ledger that cannot be written: the update must not be sent.
     pub(crate) fn commit(&mut self, reservation: Reservation, steps: u64, update: Digest) -> Result<(), BudgetError> {
         Ok(self.ledger.commit(reservation, steps, Fingerprint(*update.as_bytes()))?)
+    }
+}
+
+fn in_ledgers(unit: ProtectedUnit) -> PrivacyUnit {
+    match unit {
+        ProtectedUnit::Example => PrivacyUnit::Example,
+        ProtectedUnit::User => PrivacyUnit::User,
     }
 }

@@ -85,7 +85,7 @@ struct ConfigArgs {
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Change a key, for example --set threads=4; can be repeated
+    /// Change a key, for example --set threads=4; without a value, --set KEY= removes it; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -106,7 +106,7 @@ struct JobArgs {
     /// Configuration of a run, with sections [model] and [data]
     #[arg(value_name = "CONFIG.toml")]
     config: PathBuf,
-    /// Change a key, for example --set lora.r=4; can be repeated
+    /// Change a key, for example --set lora.r=4; without a value, --set KEY= removes it; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Class names in the order of their numbers, separated by commas [default: those of the data]

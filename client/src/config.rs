@@ -6,6 +6,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
+use fedlora_adapter::ProtectedUnit;
 use fedlora_learner::ModelConfig;
 use serde::Deserialize;
 
@@ -80,6 +81,12 @@ impl JoinConfig {
         if file.model.random_weights {
             let reason = "is for the simulator: the clients of a federation have one base model in common";
             return Err(ConfigError::invalid("model.random-weights", reason));
+        }
+        if file.privacy.as_ref().is_some_and(|privacy| privacy.unit == ProtectedUnit::User)
+            && data.user_column.is_none()
+        {
+            let reason = "is \"user\", but nothing says whose each row is: set data.user-column";
+            return Err(ConfigError::invalid("privacy.unit", reason));
         }
         Ok(Self {
             server,

@@ -5,10 +5,7 @@
 
 use fedlora_adapter::{Adapter, Directive, Factors, HeadPolicy, Purpose, RoundId, Seed};
 use fedlora_aggregation::{Aggregated, AggregationError, Strategy, WeightedUpdate, Weighting, aggregate};
-use fedlora_privacy::{
-    Accountant, ClipBound, NoiseRng, Origin, PldAccountant, PrivacyError, RdpAccountant, SampledGaussian, SecureRng,
-    SimulatedRng,
-};
+use fedlora_privacy::{ClipBound, Epsilon, NoiseRng, Origin, PrivacyError, SampledGaussian, SecureRng, SimulatedRng};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -22,20 +19,6 @@ pub struct PrivacyLimit {
     pub epsilon_limit: f64,
     /// The `delta` at which it is counted.
     pub delta: f64,
-}
-
-/// An `epsilon` by both accountants.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Epsilon {
-    pub(crate) pld: f64,
-    pub(crate) rdp: f64,
-}
-
-impl Epsilon {
-    pub(crate) fn of(history: &[SampledGaussian], delta: f64) -> Result<Self, PrivacyError> {
-        let pld = PldAccountant::new().epsilon(history, delta)?;
-        Ok(Self { pld, rdp: RdpAccountant::new().epsilon(history, delta)? })
-    }
 }
 
 /// What a run has released.
@@ -54,7 +37,7 @@ pub(crate) struct Account {
 impl Account {
     /// Nothing so far.
     pub(crate) fn open(delta: f64, origin: Origin) -> Self {
-        Self { delta, releases: Vec::new(), clip_bound: None, epsilon: Epsilon { pld: 0.0, rdp: 0.0 }, origin }
+        Self { delta, releases: Vec::new(), clip_bound: None, epsilon: Epsilon::default(), origin }
     }
 
     /// Books one round.

@@ -20,6 +20,9 @@ pub enum LearnerError {
     /// A private plan for a client that was made without samples and noise: an error of this crate, which must not train.
     #[error("private training without a source of noise")]
     NoPrivacy,
+    /// Users are to be protected, but nothing says which rows are whose.
+    #[error("privacy protects users, but the data do not say whose each row is: set data.user-column")]
+    NoUsers,
     /// Training that cannot be done as privately as it was asked for.
     #[error("private training")]
     Privacy(#[from] PrivacyError),

@@ -40,6 +40,6 @@ pub use model::{
 };
 pub use tokenizer::TextTokenizer;
 pub use toy::ToyTrainer;
-pub use train::{LocalTrainer, Randomness, learning_rate, progress};
+pub use train::{LocalTrainer, Randomness, learning_rate, noise_mode, progress};
 pub use trainer::{Job, LocalOutcome, Trainer};
 pub use watch::Watch;

@@ -20,13 +20,13 @@ use std::{
     sync::Arc,
 };
 
-use fedlora_adapter::{ClientId, Factors, HeadPolicy};
-use fedlora_privacy::{PrivacyError, SampledGaussian};
+use fedlora_adapter::{ClientId, Factors, HeadPolicy, ProtectedUnit};
+use fedlora_privacy::SampledGaussian;
 use rayon::prelude::*;
 
 use self::{
     cohort::{Cohort, Member, Results, Shared},
-    private::{Private, Releases},
+    private::{Private, Releases, Units},
 };
 use crate::{Dataset, Job, LearnerError, LocalOutcome, Model, Trainer, Watch, evaluate::check_rows};
 
@@ -34,7 +34,7 @@ pub(crate) use batches::Batches;
 pub(crate) use flat::column;
 pub(crate) use loss::cross_entropy;
 pub(crate) use optimizer::GroupOptimizer;
-pub use private::Randomness;
+pub use private::{Randomness, noise_mode};
 pub use schedule::{learning_rate, progress};
 
 /// Trains clients' adapters on their shares of one data set, over one frozen model.
@@ -127,9 +127,9 @@ impl LocalTrainer {
             let (job, rows) = (&jobs[place], self.rows(&jobs[place]));
             match early_result(job, rows) {
                 Some(result) => results.push((place, result)),
-                None => match self.private(job, rows.len()) {
+                None => match self.private(job) {
                     Ok(private) => members.push(Member::new(place, job, rows, private)),
-                    Err(error) => results.push((place, Err(error.into()))),
+                    Err(error) => results.push((place, Err(error))),
                 },
             }
         }
@@ -143,18 +143,34 @@ impl LocalTrainer {
     /// What private training of a job will release; none for plain training. To be charged before training begins.
     ///
     /// # Errors
-    /// Terms that do not go with the client's number of examples, or a target that no noise can meet.
+    /// Terms that do not go with the client's number of units, a target that no noise can meet, data without users where
+    /// users are protected.
     pub fn release(&self, job: &Job) -> Result<Option<SampledGaussian>, LearnerError> {
         let Some(terms) = job.plan.local.privacy else { return Ok(None) };
-        Ok(Some(self.releases.find(&job.plan, terms, self.rows(job).len())?))
+        let units = self.units(job.client, terms.unit())?;
+        Ok(Some(self.releases.find(&job.plan, terms, units)?))
+    }
+
+    /// Number of a client's units of privacy: its examples, or its users.
+    ///
+    /// # Errors
+    /// [`LearnerError::NoUsers`] where users are to be protected in data that name none.
+    pub fn units(&self, client: ClientId, unit: ProtectedUnit) -> Result<usize, LearnerError> {
+        Ok(self.units_of(client, unit)?.len())
+    }
+
+    fn units_of(&self, client: ClientId, unit: ProtectedUnit) -> Result<Units, LearnerError> {
+        let rows = self.shards.get(&client).map_or(&[][..], Vec::as_slice);
+        Units::of(rows, unit, &self.shared.dataset)
     }
 
     /// A client's private training, if the plan asks for it.
-    fn private(&self, job: &Job, examples: usize) -> Result<Option<Private>, PrivacyError> {
+    fn private(&self, job: &Job) -> Result<Option<Private>, LearnerError> {
         let Some(terms) = job.plan.local.privacy else { return Ok(None) };
-        let event = self.releases.find(&job.plan, terms, examples)?;
+        let units = self.units_of(job.client, terms.unit())?;
+        let event = self.releases.find(&job.plan, terms, units.len())?;
         let sizes = crate::grouped::trained_sizes(job.plan.directive, job.start.spec());
-        Private::new(&job.plan, terms, event, (job.client, examples), &sizes, self.randomness).map(Some)
+        Ok(Some(Private::new(&job.plan, terms, event, (job.client, units), &sizes, self.randomness)?))
     }
 }
 

@@ -11,7 +11,9 @@ use fedlora_adapter::{
     Adapter, AdapterKind, ClientId, Digest, Directive, Factors, GradientClipping, HeadPolicy, LocalHyperparameters,
     LocalWork, NoiseKind, NoiseLevel, Optimizer, PrivacyTerms, Purpose, RoundId, RoundPlan, Schedule, Seed,
 };
-use fedlora_learner::{Dataset, Job, LearnerError, LocalOutcome, LocalTrainer, Model, Randomness, Trainer};
+use fedlora_learner::{
+    Dataset, Job, LearnerError, LocalOutcome, LocalTrainer, Model, Randomness, Trainer, data::Groups,
+};
 use fedlora_privacy::{Accountant, PldAccountant};
 use rand::RngExt;
 use tiny_vit::{LABELS, SIDE, change, model, norm, start};
@@ -147,6 +149,58 @@ fn is_the_mean_of_single_clipped_examples(clipping: GradientClipping) {
         let full = alone.iter().any(|one| norm(one) / RATE > bound * 0.999);
         assert!(full || clipping == GradientClipping::PerLayer, "{kind:?} {train:?} {head:?}");
     }
+}
+
+/// Rows 0, 5, 9 are one user's, 13 and 22 another's, 30 and 37 each one's; all others are nobody's who takes part.
+fn with_users(world: World) -> World {
+    let mut users = vec![4; 40];
+    for (row, user) in [(0, 0), (5, 0), (9, 0), (13, 1), (22, 1), (30, 2), (37, 3)] {
+        users[row] = user;
+    }
+    let names = (0..5).map(|user| format!("user {user}")).collect();
+    let dataset = Dataset::clone(&world.dataset).with_users(Groups::new(names, users)).unwrap();
+    World { dataset: Arc::new(dataset), ..world }
+}
+
+#[test]
+fn a_user_counts_as_one_however_many_examples_it_has() {
+    let bound = 0.05;
+    for (kind, train, head) in cases() {
+        let world = with_users(World::new(kind));
+        let private = terms(HARDLY_ANY, bound).protecting_users(9).unwrap();
+        let private = |rows: &[u32], users| {
+            let outcome = world.train(&[rows], plan(&world, train, head, users, Some(private)), 1).remove(0);
+            assert!(outcome.spent.unwrap().sample_rate() >= 1.0, "every user is in the sample");
+            world.change(&outcome)
+        };
+        let plain =
+            |rows: &[u32]| world.change(&world.train(&[rows], plan(&world, train, head, rows.len(), None), 1)[0]);
+        let users: [&[u32]; 4] = [&[0, 5, 9], &[13, 22], &[30], &[37]];
+        let mut mean = Vec::new();
+        for rows in users {
+            // The user's step alone: that of its mean loss, no longer than the bound.
+            let step = plain(rows);
+            let factor = (bound * RATE / norm(&step)).min(1.0);
+            let expected: Vec<f64> = step.iter().map(|value| value * factor).collect();
+            let found = private(rows, 1);
+            // As for single examples: rounding of f32 values of up to 0.1 against changes of some 1e-3.
+            assert!(distance(&found, &expected) < 2e-4, "{kind:?} {train:?} {head:?}: {}", distance(&found, &expected));
+            mean.resize(found.len(), 0.0);
+            mean.iter_mut().zip(&found).for_each(|(mean, value)| *mean += value / 4.0);
+        }
+        let together = private(&ROWS, 4);
+        assert!(distance(&together, &mean) < 2e-4, "{kind:?} {train:?} {head:?}: {}", distance(&together, &mean));
+    }
+}
+
+#[test]
+fn users_are_what_is_sampled_and_what_a_target_is_for() {
+    let world = with_users(World::new(AdapterKind::Lora));
+    let private = terms(1.0, 1.0).protecting_users(2).unwrap();
+    let plan = plan(&world, Factors::B, HeadPolicy::Frozen, 2, Some(private));
+    let outcome = world.train(&[&ROWS], plan, 1).remove(0);
+    let rate = outcome.spent.unwrap().sample_rate();
+    assert!((rate - 0.5).abs() < 1e-12 && outcome.examples == 7, "{rate}: two of four users, who have 7 examples");
 }
 
 #[test]

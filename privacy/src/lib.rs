@@ -15,6 +15,7 @@
 pub mod audit;
 pub mod calibrate;
 mod clip;
+mod epsilon;
 mod error;
 mod event;
 mod gaussian;
@@ -30,6 +31,7 @@ mod sampling;
 mod scripted;
 
 pub use clip::{AdaptiveClip, CLIP_SLACK, ClipBound, Clipped, Factors, LayerBounds, Outcome, clip, factor, factors};
+pub use epsilon::Epsilon;
 pub use error::PrivacyError;
 pub use event::{Accountant, SampledGaussian};
 pub use kind::AccountantKind;

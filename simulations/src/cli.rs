@@ -70,7 +70,7 @@ pub(crate) struct ConfigArgs {
     /// Configuration file
     #[arg(value_name = "CONFIG.toml")]
     pub(crate) config: PathBuf,
-    /// Change a key, for example --set lora.r=4; can be repeated
+    /// Change a key, for example --set lora.r=4; without a value, --set KEY= removes it; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Seed of every random choice

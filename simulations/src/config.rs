@@ -4,6 +4,7 @@
 
 mod load;
 
+use fedlora_adapter::ProtectedUnit;
 use fedlora_coordinator::config::{ConfigError, RunConfig};
 use fedlora_learner::DataConfig;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,11 @@ impl Config {
         at_least_one("evaluate-every", self.evaluate_every)?;
         at_least_one("average-last", self.average_last as u64)?;
         self.faults.validate()?;
+        let unit = self.run.privacy.map(|terms| terms.unit()).unwrap_or_default();
+        if unit == ProtectedUnit::User && self.data.source.user_column.is_none() {
+            let reason = "is \"user\", but nothing says whose each row is: set data.user-column";
+            return Err(ConfigError::invalid("privacy.unit", reason));
+        }
         self.run.validate()
     }
 }

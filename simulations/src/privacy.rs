@@ -1,14 +1,14 @@
 //! What private clients, or a private server, have released so far, and what it amounts to.
 //!
-//! One example of one client is protected. Clients have different people's data, so what counts is the client that has
+//! One example, or one user, of one client is protected. Clients have different people's data, so what counts is the client that has
 //! spent most, not the sum over clients. That a client was not asked in a round protects nobody from the coordinator,
 //! who chose, so only rounds in which a client trained are counted, and all of these, whatever became of the update.
 
 use std::collections::BTreeMap;
 
-use fedlora_adapter::ClientId;
+use fedlora_adapter::{ClientId, ProtectedUnit};
 use fedlora_coordinator::config::CentralRelease;
-use fedlora_privacy::{Accountant, PldAccountant, PrivacyError, RdpAccountant, SampledGaussian};
+use fedlora_privacy::{Accountant, Epsilon, PldAccountant, PrivacyError, RdpAccountant, SampledGaussian};
 use serde::{Deserialize, Serialize};
 
 /// What one client released in one round, or in all rounds so far.
@@ -21,29 +21,11 @@ pub struct ClientRelease {
     pub event: SampledGaussian,
 }
 
-/// An `epsilon` by both accountants, at one `delta`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Epsilon {
-    /// By privacy loss distributions: the tightest.
-    pub pld: f64,
-    /// By Rényi divergences, as most tables in papers have it.
-    pub rdp: f64,
-}
-
-impl Epsilon {
-    /// Of one history.
-    ///
-    /// # Errors
-    /// A `delta` outside (0, 1).
-    pub fn of(history: &[SampledGaussian], delta: f64) -> Result<Self, PrivacyError> {
-        let pld = PldAccountant::new().epsilon(history, delta)?;
-        Ok(Self { pld, rdp: RdpAccountant::new().epsilon(history, delta)? })
-    }
-}
-
 /// A round's privacy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoundPrivacy {
+    /// What is protected: `example`, `user` or `client`.
+    pub unit: String,
     /// The `delta` of `epsilon`.
     pub delta: f64,
     /// Spent so far by the client that has spent most; with central privacy, on every client.
@@ -72,7 +54,7 @@ pub struct ClientPrivacy {
 /// A whole run's privacy, and what the numbers mean.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SummaryPrivacy {
-    /// What is protected: `example` or `client`.
+    /// What is protected: `example`, `user` or `client`.
     pub unit: String,
     /// Data sets that must not be told apart: `add-or-remove-one`; `replace-one-by-nothing`, where a client that takes part
     /// in a round may have changed nothing.
@@ -97,6 +79,8 @@ pub const CLIENTS: usize = 50;
 /// Histories of all clients, and of the server.
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
+    /// Who is protected, where clients add the noise.
+    unit: ProtectedUnit,
     clients: BTreeMap<ClientId, Vec<SampledGaussian>>,
     server: Vec<SampledGaussian>,
 }
@@ -110,9 +94,9 @@ impl Accounts {
         SampledGaussian::book(self.clients.entry(client).or_default(), event)
     }
 
-    /// What the rounds done before have cost.
-    pub fn of<'a>(rounds: impl Iterator<Item = &'a RoundPrivacy>) -> Self {
-        let mut accounts = Self::default();
+    /// What the rounds done before have cost; `unit` is whom the run's clients protect.
+    pub fn of<'a>(rounds: impl Iterator<Item = &'a RoundPrivacy>, unit: ProtectedUnit) -> Self {
+        let mut accounts = Self { unit, ..Self::default() };
         for round in rounds {
             // What was recorded had been added before, so it adds up again.
             for release in &round.releases {
@@ -137,7 +121,8 @@ impl Accounts {
         if let Some(release) = central {
             SampledGaussian::book(&mut self.server, release.event)?;
             let epsilon = Epsilon::of(&self.server, delta)?;
-            return Ok(Some(RoundPrivacy { delta, epsilon, client: None, releases, central }));
+            let unit = "client".to_owned();
+            return Ok(Some(RoundPrivacy { unit, delta, epsilon, client: None, releases, central }));
         }
         releases.sort_by_key(|release| release.client);
         for release in &releases {
@@ -145,8 +130,8 @@ impl Accounts {
         }
         let largest = self.largest(delta)?;
         Ok(largest.map(|(client, epsilon)| {
-            let client = Some(client.0);
-            RoundPrivacy { delta, epsilon, client, releases, central: None }
+            let (unit, client) = (self.unit.to_string(), Some(client.0));
+            RoundPrivacy { unit, delta, epsilon, client, releases, central: None }
         }))
     }
 
@@ -174,15 +159,16 @@ impl Accounts {
         let clients = clients.collect::<Result<Vec<_>, PrivacyError>>()?;
         let most = |value: fn(&Epsilon) -> f64| clients.iter().map(|one| value(&one.epsilon)).fold(0.0, f64::max);
         let epsilon = Epsilon { pld: most(|epsilon| epsilon.pld), rdp: most(|epsilon| epsilon.rdp) };
+        let of_users: &[&str] = if self.unit == ProtectedUnit::User { &[ACROSS_CLIENTS] } else { &[] };
         Ok((!clients.is_empty()).then(|| SummaryPrivacy {
-            unit: "example".to_owned(),
+            unit: self.unit.to_string(),
             neighbours: "add-or-remove-one".to_owned(),
             sampling: "poisson".to_owned(),
             randomness: "simulated".to_owned(),
             delta,
             epsilon,
             clients,
-            not_covered: NOT_COVERED.map(str::to_owned).to_vec(),
+            not_covered: NOT_COVERED.iter().chain(of_users).map(|&text| text.to_owned()).collect(),
         }))
     }
 
@@ -230,6 +216,8 @@ const CENTRAL_NOT_COVERED: [&str; 4] = [
     "choices made by looking at results: methods, hyper-parameters, early stopping",
 ];
 
+const ACROSS_CLIENTS: &str = "users with examples at several clients: what these reveal adds up";
+
 const NOT_COVERED: [&str; 3] = [
     "evaluations: accuracies and losses are computed from the data without noise",
     "choices made by looking at results: methods, hyper-parameters, early stopping",
@@ -246,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_counts_is_the_client_that_spent_most() {
-        let mut accounts = Accounts::default();
+        let mut accounts = Accounts { unit: ProtectedUnit::User, ..Accounts::default() };
         assert!(accounts.largest(1e-5).unwrap().is_none());
         for (client, steps) in [(0, 10), (1, 30), (0, 10)] {
             accounts.add(ClientId(client), event(1.0, steps)).unwrap();
@@ -258,6 +246,7 @@ mod tests {
         let summary = accounts.summary(1e-5).unwrap().unwrap();
         assert_eq!(summary.clients.iter().map(|one| (one.client, one.steps)).collect::<Vec<_>>(), [(1, 30), (0, 20)]);
         assert!((summary.epsilon.pld - alone).abs() < 1e-12);
+        assert_eq!((summary.unit.as_str(), summary.not_covered.last().unwrap().as_str()), ("user", ACROSS_CLIENTS));
     }
 
     #[test]

@@ -19,12 +19,13 @@ mod table;
 use std::{fs, path::Path};
 
 use fedlora_learner::Evaluation;
+use fedlora_privacy::Epsilon;
 use serde::de::Error as _;
 
 use crate::{
     files::write_atomically,
     metrics::{RoundMetrics, Summary, Tail},
-    privacy::{Epsilon, SummaryPrivacy},
+    privacy::SummaryPrivacy,
     record,
 };
 use format::{NOTHING, fixed, or_nothing, plain, push, significant};
@@ -161,7 +162,7 @@ fn run_notes(record: &RunRecord) -> Vec<&'static str> {
 /// # Errors
 /// A file that cannot be written.
 pub fn write_epsilon(directory: &Path, epsilons: &[(u64, Epsilon)], delta: f64) -> Result<(), ReportError> {
-    plots::write(directory, vec![plots::epsilon_by_round(epsilons, delta)]).map(|_| ())
+    plots::write(directory, vec![plots::epsilon_by_round(epsilons, delta, "example")]).map(|_| ())
 }
 
 /// The other figures of a run, by name.

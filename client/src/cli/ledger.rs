@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Subcommand;
-use fedlora_privacy::{Fingerprint, Ledger, LedgerEntry, LedgerError, LedgerSummary, PldAccountant};
+use fedlora_privacy::{Fingerprint, Ledger, LedgerEntry, LedgerError, LedgerSummary, PldAccountant, PrivacyUnit};
 use serde_json::{Value, json};
 
 use super::{Answer, CliError, ConfigArgs};
@@ -112,14 +112,23 @@ fn describe(text: &mut String, path: &Path, summary: &LedgerSummary) {
     // Writing to a string cannot fail.
     let _ = write!(
         text,
-        "data set    {}\nexamples    {} of them, each protected\nspent       epsilon {spent:.4} of {limit}, {remaining:.4} \
+        "data set    {}\nprotects    each {} of {}\nspent       epsilon {spent:.4} of {limit}, {remaining:.4} \
          left, at delta {:e}{protected}\nrounds      {reservations} charged, {commits} finished, {steps} steps\n\
          file        {}\n\n",
         terms.data,
+        unit(terms.unit),
         terms.units,
         terms.delta,
         path.display()
     );
+}
+
+fn unit(unit: PrivacyUnit) -> &'static str {
+    match unit {
+        PrivacyUnit::Example => "example",
+        PrivacyUnit::User => "user",
+        PrivacyUnit::Client => "client",
+    }
 }
 
 fn row(path: &Path, summary: &LedgerSummary) -> Value {
@@ -127,7 +136,7 @@ fn row(path: &Path, summary: &LedgerSummary) -> Value {
         "path": path,
         "data": summary.terms.data.to_string(),
         "unit": summary.terms.unit,
-        "examples": summary.terms.units,
+        "units": summary.terms.units,
         "delta": summary.terms.delta,
         "limit": summary.limit,
         "epsilon": summary.spent,

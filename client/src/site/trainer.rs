@@ -56,7 +56,8 @@ impl SiteTrainer {
         match (job.plan.local.privacy, &self.budget) {
             (None, Some(_)) => return Err(BudgetError::NotPrivate.into()),
             (Some(_), None) => return Err(BudgetError::NoBudget.into()),
-            _ => {}
+            (Some(terms), Some(budget)) => budget.check(terms)?,
+            (None, None) => {}
         }
         let Current { run, .. } = self.terms.current().ok_or(SiteError::NoRound)?;
         self.site.model().check(job.start.spec())?;
@@ -79,10 +80,13 @@ impl SiteTrainer {
         fingerprint.remember(&run_folder(&self.root, &run).join("data.json"), self.accept_changed_data)?;
         // Accepted once: a change while the process lives is a new one.
         self.accept_changed_data = false;
-        let examples = share.rows.len() as u64;
         let shards = Arc::new(BTreeMap::from([(client, share.rows)]));
         let trainer = LocalTrainer::new(Arc::clone(self.site.model()), share.train, shards)?;
-        let books = self.budget.as_ref().map(|budget| budget.open(fingerprint.content(), examples)).transpose()?;
+        let open = |budget: &Budget| -> Result<Books, SiteError> {
+            let units = trainer.units(client, budget.unit())?;
+            Ok(budget.open(fingerprint.content(), units as u64)?)
+        };
+        let books = self.budget.as_ref().map(open).transpose()?;
         Ok(Prepared { run, seed, client, trainer: trainer.with_watch(self.watch.clone()), fingerprint, books })
     }
 }

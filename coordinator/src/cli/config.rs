@@ -33,7 +33,7 @@ pub(super) struct ConfigArgs {
     /// Configuration of the run
     #[arg(value_name = "CONFIG.toml")]
     pub(super) config: PathBuf,
-    /// Change a key, for example --set lora.r=4; can be repeated
+    /// Change a key, for example --set lora.r=4; without a value, --set KEY= removes it; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }

@@ -37,7 +37,7 @@ pub(super) struct ServeArgs {
     /// Configuration of the coordinator; without one every key has its default
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Change a key, for example --set listen=0.0.0.0:8443; can be repeated
+    /// Change a key, for example --set listen=0.0.0.0:8443; without a value, --set KEY= removes it; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// How events are written to standard error

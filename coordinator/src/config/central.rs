@@ -1,7 +1,7 @@
 //! Client-level differential privacy, where the server adds the noise: the section `[central-privacy]`.
 
 use fedlora_aggregation::{PrivateMean, Weighting};
-use fedlora_privacy::{ClipBound, NoiseMode, PldAccountant, PrivacyError, SampledGaussian, calibrate};
+use fedlora_privacy::{AdaptiveClip, ClipBound, NoiseMode, PldAccountant, PrivacyError, SampledGaussian, calibrate};
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, RunConfig};
@@ -139,9 +139,8 @@ impl CentralPlan {
         match self.terms.clipping {
             Clipping::Fixed => PrivateMean::fixed(bound, sigma, self.expected, mode),
             Clipping::Adaptive => {
-                // At twice the noise multiplier the count costs a sixteenth of the release.
-                let default = (self.expected / 20.0).max(2.0 * sigma);
-                let deviation = self.terms.clipped_count_stddev.unwrap_or(default);
+                let usual = AdaptiveClip::usual_count_deviation(sigma, self.expected);
+                let deviation = self.terms.clipped_count_stddev.unwrap_or(usual);
                 PrivateMean::adaptive(bound, sigma, deviation, self.expected, mode)
             }
         }

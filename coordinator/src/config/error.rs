@@ -42,6 +42,12 @@ pub enum ConfigError {
         /// The key in the way.
         key: String,
     },
+    /// An override takes away what is not there.
+    #[error("--set {text:?} removes a key that the file does not have")]
+    NothingToRemove {
+        /// The override.
+        text: String,
+    },
     /// A key that does not exist.
     #[error("unknown key {key}{}", nearest.as_ref().map(|key| format!("; did you mean {key}?")).unwrap_or_default())]
     UnknownKey {

@@ -80,10 +80,10 @@ pub fn read_table(path: &Path, overrides: &[String]) -> Result<toml::Table, Conf
 }
 
 /// Applies one `key=value` override; the value is TOML or plain text, so that `--set data.path=reviews.csv` needs no
-/// quotes.
+/// quotes. Nothing behind the `=` removes the key, which may be a whole section.
 ///
 /// # Errors
-/// Text without `=`; a key that goes through a value that is no table.
+/// Text without `=`; a key that goes through a value that is no table; a key to remove that is not there.
 pub fn set(table: &mut toml::Table, text: &str) -> Result<(), ConfigError> {
     let (key, value) = text.split_once('=').ok_or_else(|| ConfigError::Override { text: text.to_owned() })?;
     let mut parts: Vec<&str> = key.trim().split('.').collect();
@@ -95,6 +95,11 @@ pub fn set(table: &mut toml::Table, text: &str) -> Result<(), ConfigError> {
         place = entry
             .as_table_mut()
             .ok_or_else(|| ConfigError::NotATable { text: text.to_owned(), key: part.to_owned() })?;
+    }
+    if value.trim().is_empty() {
+        // What is not there cannot be what was meant.
+        let gone = place.remove(last);
+        return gone.map(|_| ()).ok_or_else(|| ConfigError::NothingToRemove { text: text.to_owned() });
     }
     place.insert(last.to_owned(), value_of(value.trim()));
     Ok(())

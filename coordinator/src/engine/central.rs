@@ -1,12 +1,12 @@
 //! Differential privacy in the engine: what operators are told of it, and the limit on what all runs release.
 
 use fedlora_adapter::NoiseLevel;
-use fedlora_privacy::{ClipBound, Origin, PrivacyError, SampledGaussian};
+use fedlora_privacy::{ClipBound, Epsilon, Origin, PrivacyError, SampledGaussian};
 use fedlora_proto::operator::RunPrivacy;
 
 use super::{Engine, EngineError, plan};
 use crate::{
-    central::{Epsilon, PrivacyLimit},
+    central::PrivacyLimit,
     config::{CentralPlan, ConfigError},
     store::RunRecord,
 };

@@ -8,11 +8,11 @@ use tower::layer::util::{Identity, Stack};
 use super::CountBytesLayer;
 
 /// Bytes that one stream may have on their way: what a peer can park in memory per call.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 192 * 1024;
 /// Bytes that all streams of one connection may have on their way.
 const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
 /// Largest frame: fewer, larger frames cost less, and none is larger than half a window.
-const FRAME_BYTES: u32 = 128 * 1024;
+const FRAME_BYTES: u32 = 96 * 1024;
 /// Calls that one connection may have open: a session, an upload, a download, and some to spare.
 const STREAMS: u32 = 8;
 /// Bytes of all headers of one call.

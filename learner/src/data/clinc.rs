@@ -77,7 +77,7 @@ impl Domains {
                     intent: intent.clone(),
                 })?),
             };
-        Ok(Record { text, pair: None, label: intent, group, file: Arc::clone(file), line })
+        Ok(Record { text, pair: None, label: intent, group, user: None, file: Arc::clone(file), line })
     }
 }
 

@@ -80,6 +80,7 @@ pub(super) struct Columns {
     pub(super) pair: Option<usize>,
     pub(super) label: usize,
     pub(super) group: Option<usize>,
+    pub(super) user: Option<usize>,
 }
 
 impl Columns {
@@ -96,6 +97,7 @@ impl Columns {
             pair: config.pair_column.as_ref().map(find).transpose()?,
             label: required(file, header, answer.column(config), answer.role(), answer.names())?,
             group: config.group_column.as_ref().map(find).transpose()?,
+            user: config.user_column.as_ref().map(find).transpose()?,
         })
     }
 
@@ -109,6 +111,7 @@ impl Columns {
             pair: config.pair_column.as_ref().map(find).transpose()?,
             label: or(answer.column(config), width.saturating_sub(1))?,
             group: config.group_column.as_ref().map(find).transpose()?,
+            user: config.user_column.as_ref().map(find).transpose()?,
         })
     }
 }

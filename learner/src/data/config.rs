@@ -86,6 +86,9 @@ pub struct DataConfig {
     /// The natural client of a row: a hospital, a user, a site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_column: Option<Column>,
+    /// The person whom a row is about, where privacy protects users: all rows of one value are one user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_column: Option<Column>,
     /// Tokens kept of each text, special tokens included. A row whose prompt leaves no token for its response is left
     /// out, and the program says how many there are.
     #[serde(default = "default_max_length")]
@@ -128,6 +131,7 @@ impl DataConfig {
             chat_template: false,
             min_characters: 0,
             group_column: None,
+            user_column: None,
             max_length: default_max_length(),
             max_rows: None,
             max_test_rows: None,

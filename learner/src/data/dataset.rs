@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{DataError, Sequence};
 use crate::batch::{Batch, Inputs, NextTokens, Targets, Tokens};
 
-/// Which natural client every example belongs to.
+/// Which natural client, or which user, every example belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Groups {
     names: Vec<String>,
@@ -65,6 +65,7 @@ pub struct Dataset {
     examples: Examples,
     answers: Answers,
     groups: Option<Groups>,
+    users: Option<Groups>,
 }
 
 impl Dataset {
@@ -90,7 +91,7 @@ impl Dataset {
         }
         let tokens: Vec<Tokens> = sequences.iter().map(|sequence| sequence.ids.clone().into()).collect();
         let given = sequences.iter().map(|sequence| sequence.given).collect();
-        Ok(Self { examples: joined(&tokens)?, answers: Answers::NextTokens { given }, groups: None })
+        Ok(Self { examples: joined(&tokens)?, answers: Answers::NextTokens { given }, groups: None, users: None })
     }
 
     /// Images of `size` values each, one after the other.
@@ -113,7 +114,7 @@ impl Dataset {
 
     fn labelled(examples: Examples, labels: Vec<u32>, names: Vec<String>) -> Result<Self, DataError> {
         check_named("label", &labels, names.len())?;
-        Ok(Self { examples, answers: Answers::Labels { labels, names }, groups: None })
+        Ok(Self { examples, answers: Answers::Labels { labels, names }, groups: None, users: None })
     }
 
     /// The same examples with their natural clients.
@@ -125,6 +126,17 @@ impl Dataset {
         check_length("groups", self.len(), groups.of_example.len())?;
         check_named("group", &groups.of_example, groups.names.len())?;
         Ok(Self { groups: Some(groups), ..self })
+    }
+
+    /// The same examples with the users whom they are about.
+    ///
+    /// # Errors
+    ///
+    /// Where the counts differ or a user has no name.
+    pub fn with_users(self, users: Groups) -> Result<Self, DataError> {
+        check_length("users", self.len(), users.of_example.len())?;
+        check_named("user", &users.of_example, users.names.len())?;
+        Ok(Self { users: Some(users), ..self })
     }
 
     /// Number of examples.
@@ -164,6 +176,12 @@ impl Dataset {
     #[must_use]
     pub fn groups(&self) -> Option<&Groups> {
         self.groups.as_ref()
+    }
+
+    /// The users whom the examples are about, if the data names them.
+    #[must_use]
+    pub fn users(&self) -> Option<&Groups> {
+        self.users.as_ref()
     }
 
     /// An example's number of tokens, or of values of an image.

@@ -92,6 +92,7 @@ fn record(
         pair: columns.pair.map(value).filter(|pair| !pair.is_empty()).map(str::to_owned),
         label: required(columns.label)?,
         group: columns.group.map(required).transpose()?,
+        user: columns.user.map(required).transpose()?,
         file: Arc::clone(file),
         line,
     })

@@ -9,12 +9,13 @@ use super::columns::{Answer, Column};
 use super::lines::{self, bad};
 use super::{DataConfig, DataError, Record, RowProblem};
 
-/// Keys of which the first present one is read; `pair` and `group` only where configured or usual.
+/// Keys of which the first present one is read; `pair`, `group` and `user` only where configured or usual.
 struct Keys {
     text: Vec<String>,
     pair: Option<Vec<String>>,
     label: Vec<String>,
     group: Option<Vec<String>>,
+    user: Option<Vec<String>>,
 }
 
 /// All rows of a file; empty lines are passed over.
@@ -34,6 +35,7 @@ pub(super) fn read(
         pair: config.pair_column.as_ref().map(one).or(usual_pair.map(|key| vec![key.to_owned()])),
         label: or(answer.column(config), answer.names()),
         group: config.group_column.as_ref().map(one),
+        user: config.user_column.as_ref().map(one),
     };
     let shared: Arc<Path> = file.into();
     text.split('\n')
@@ -49,7 +51,10 @@ fn record(file: &Arc<Path>, line: usize, content: &str, keys: &Keys) -> Result<R
     let (text_key, text) = lookup(&object, &keys.text)?;
     let (label_key, label) = lookup(&object, &keys.label)?;
     let pair = keys.pair.as_ref().map(|keys| lookup(&object, keys)).transpose()?;
-    let group = keys.group.as_ref().map(|keys| lookup(&object, keys)).transpose()?;
+    let named = |keys: &Option<Vec<String>>| {
+        let found = keys.as_ref().map(|keys| lookup(&object, keys)).transpose()?;
+        found.map(|(key, value)| name(key, value)).transpose()
+    };
     Ok(Record {
         text: string(text_key, text)?,
         pair: pair
@@ -57,7 +62,8 @@ fn record(file: &Arc<Path>, line: usize, content: &str, keys: &Keys) -> Result<R
             .map(|(key, value)| string(key, value))
             .transpose()?,
         label: name(label_key, label)?,
-        group: group.map(|(key, value)| name(key, value)).transpose()?,
+        group: named(&keys.group)?,
+        user: named(&keys.user)?,
         file: Arc::clone(file),
         line,
     })
@@ -79,7 +85,7 @@ fn string(key: &str, value: &Value) -> Result<String, RowProblem> {
     }
 }
 
-/// A label's or group's name: texts, whole numbers and booleans are written as they stand.
+/// A label's, group's or user's name: texts, whole numbers and booleans are written as they stand.
 fn name(key: &str, value: &Value) -> Result<String, RowProblem> {
     match value {
         Value::Number(number) if !number.is_f64() => Ok(number.to_string()),

@@ -49,7 +49,7 @@ mod tests {
 
     fn row(label: &str) -> Record {
         let (text, label) = ("some text".to_owned(), label.to_owned());
-        Record { text, pair: None, label, group: None, file: std::path::Path::new("a.csv").into(), line: 7 }
+        Record { text, pair: None, label, group: None, user: None, file: std::path::Path::new("a.csv").into(), line: 7 }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use fedlora_adapter::{Purpose, Seed};
 
 use super::columns::Answer;
 use super::layout::{self, Layout};
-use super::{DataConfig, DataError, Format, Passage, Record, clinc, hold_out_by_group, thin};
+use super::{DataConfig, DataError, Dataset, Format, Groups, Passage, Record, clinc, hold_out_by_group, thin};
 
 /// Labelled texts for training and testing, before any model's tokenizer has seen them. Every row's label is among the
 /// label names.
@@ -39,6 +39,8 @@ struct Files {
 pub trait Row: Clone {
     /// The natural client that it belongs to.
     fn group(&self) -> Option<&str>;
+    /// The user whom it is about.
+    fn user(&self) -> Option<&str>;
     /// The label that train and test rows are to have alike; empty for rows without labels.
     fn label(&self) -> &str;
     /// The file that it was read from.
@@ -48,6 +50,10 @@ pub trait Row: Clone {
 impl Row for Record {
     fn group(&self) -> Option<&str> {
         self.group.as_deref()
+    }
+
+    fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     fn label(&self) -> &str {
@@ -62,6 +68,10 @@ impl Row for Record {
 impl Row for Passage {
     fn group(&self) -> Option<&str> {
         self.group.as_deref()
+    }
+
+    fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     fn label(&self) -> &'static str {
@@ -112,6 +122,20 @@ impl<R: Row> Loaded<R> {
         let (train, test) = (distinct(&self.train), distinct(&self.test));
         let only_tested: Vec<String> = test.difference(&train).cloned().collect();
         train.into_iter().chain(only_tested).collect()
+    }
+
+    /// Says whose the examples made of some rows are: natural clients numbered by `groups`, users by themselves.
+    fn owned(rows: &[R], groups: &[String], dataset: Dataset) -> Result<Dataset, DataError> {
+        let dataset = match Groups::of(rows.iter().map(Row::group), groups) {
+            Some(groups) => dataset.with_groups(groups)?,
+            None => dataset,
+        };
+        let users: BTreeSet<&str> = rows.iter().filter_map(Row::user).collect();
+        let users: Vec<String> = users.into_iter().map(str::to_owned).collect();
+        match Groups::of(rows.iter().map(Row::user), &users).filter(|_| !rows.is_empty()) {
+            Some(users) => dataset.with_users(users),
+            None => Ok(dataset),
+        }
     }
 
     /// What the limits leave of rows that are split already.

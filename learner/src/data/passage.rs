@@ -25,6 +25,8 @@ pub struct Passage {
     pub sequence: Sequence,
     /// The natural client: a column's value, a speaker or a source.
     pub group: Option<String>,
+    /// The user whom its row is about, where the configuration names a column.
+    pub user: Option<String>,
     /// The file it was read from.
     pub file: Arc<Path>,
     /// The line on which its row or text starts, from 1.
@@ -62,8 +64,8 @@ impl<'a> Cutter<'a> {
         let sequences =
             if row.label.is_empty() { self.windows(&row.text)? } else { self.response(row)?.into_iter().collect() };
         let passage = |sequence| {
-            let (group, file, line) = (row.group.clone(), Arc::clone(&row.file), row.line);
-            Passage { sequence, group, file, line }
+            let (group, user, file) = (row.group.clone(), row.user.clone(), Arc::clone(&row.file));
+            Passage { sequence, group, user, file, line: row.line }
         };
         Ok(sequences.into_iter().map(passage).collect())
     }

@@ -14,6 +14,8 @@ pub struct Record {
     pub label: String,
     /// The natural client: a column's value, a domain, a speaker or a source.
     pub group: Option<String>,
+    /// The user whom the row is about, where the configuration names a column.
+    pub user: Option<String>,
     /// The file it was read from.
     pub file: Arc<Path>,
     /// The line it starts on, from 1; in CLINC150's JSON the entry's number in its list.

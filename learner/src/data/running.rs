@@ -10,7 +10,7 @@ use super::{DataError, Record, RowProblem};
 /// A file as one text; without characters it has no row.
 pub(super) fn whole(file: &Path) -> Result<Vec<Record>, DataError> {
     let text = lines::read(file)?;
-    let row = Record { text, pair: None, label: String::new(), group: None, file: file.into(), line: 1 };
+    let row = Record { text, pair: None, label: String::new(), group: None, user: None, file: file.into(), line: 1 };
     Ok(if row.text.trim().is_empty() { Vec::new() } else { vec![row] })
 }
 
@@ -65,7 +65,7 @@ impl Speaker<'_> {
     fn record(&self, name: &str, file: &Arc<Path>) -> Record {
         let text = self.lines.join("\n") + "\n";
         let group = Some(name.to_owned());
-        Record { text, pair: None, label: String::new(), group, file: Arc::clone(file), line: self.line }
+        Record { text, pair: None, label: String::new(), group, user: None, file: Arc::clone(file), line: self.line }
     }
 }
 

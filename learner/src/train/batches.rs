@@ -32,11 +32,6 @@ impl Batches {
         Self { rows: rows.to_vec(), batch_size: batch_size.max(1), next: rows.len(), rng }
     }
 
-    /// The client's rows at the given places; the order is that of no pass yet.
-    pub(super) fn rows(&self, places: &[usize]) -> Vec<u32> {
-        places.iter().filter_map(|&place| self.rows.get(place).copied()).collect()
-    }
-
     /// The rows of the next step.
     pub(crate) fn next_rows(&mut self) -> &[u32] {
         if self.next >= self.rows.len() {

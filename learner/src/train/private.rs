@@ -5,19 +5,25 @@
 //! that is sent.
 
 mod bounding;
+mod units;
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use fedlora_adapter::{ClientId, LocalHyperparameters, NoiseLevel, PrivacyTerms, Purpose, RoundPlan, Seed};
+use fedlora_adapter::{
+    ClientId, LocalHyperparameters, NoiseLevel, PrivacyTerms, ProtectedUnit, Purpose, RoundPlan, Seed,
+};
 use fedlora_privacy::{
     NoiseRng, PldAccountant, PoissonSampler, PrivacyError, SampledGaussian, SecureRng, SimulatedRng, calibrate,
 };
 use rand::Rng;
+use rand_chacha::ChaCha12Rng;
 
 use self::bounding::Bounding;
+pub use self::bounding::noise_mode;
+pub(crate) use self::units::{Drawn, Units, stream};
 use crate::LearnerError;
 
 /// Where private training takes its samples and its noise from.
@@ -34,25 +40,31 @@ pub enum Randomness {
 #[derive(Debug)]
 pub(super) struct Private {
     event: SampledGaussian,
+    terms: PrivacyTerms,
     sampler: PoissonSampler,
     bounding: Bounding,
-    examples: usize,
-    /// What sums are divided by: the expected size of a batch, or more where a client has fewer examples than that. A
+    units: Units,
+    /// What sums are divided by: the expected size of a batch, or more where a client has fewer units than that. A
     /// divisor that every client has in common does not tell how many.
     batch_size: f64,
     rng: Box<dyn NoiseRng>,
+    /// Chooses among a user's own examples; nothing rests on its being secret.
+    choice: ChaCha12Rng,
 }
 
-/// The release that a plan asks of a client with `examples` examples, in one round.
+/// The release that a plan asks of a client with `units` units (examples, or users), in one round.
 ///
 /// # Errors
-/// Terms that do not go with this number of examples, or a target that no noise can meet.
-fn planned_release(plan: &RoundPlan, terms: PrivacyTerms, examples: usize) -> Result<SampledGaussian, PrivacyError> {
-    let sample_rate = (plan.local.batch_size as f64 / examples.max(1) as f64).min(1.0);
-    let steps = super::batches::steps(&plan.local, examples);
+/// Terms that do not go with this number of units, or a target that no noise can meet.
+fn planned_release(plan: &RoundPlan, terms: PrivacyTerms, units: usize) -> Result<SampledGaussian, PrivacyError> {
+    let sample_rate = (plan.local.batch_size as f64 / units.max(1) as f64).min(1.0);
+    let steps = super::batches::steps(&plan.local, units);
     let delta = terms.delta();
-    if delta * examples as f64 >= 1.0 {
-        let expected = "below one over the client's number of examples";
+    if delta * units as f64 >= 1.0 {
+        let expected = match terms.unit() {
+            ProtectedUnit::Example => "below one over the client's number of examples",
+            ProtectedUnit::User => "below one over the client's number of users",
+        };
         return Err(PrivacyError::Parameter { name: "target-delta", expected, found: delta });
     }
     let noise_multiplier = match terms.noise() {
@@ -66,7 +78,7 @@ fn planned_release(plan: &RoundPlan, terms: PrivacyTerms, examples: usize) -> Re
     SampledGaussian::new(noise_multiplier, sample_rate, steps)
 }
 
-/// Releases found so far, by number of examples: a target's noise takes a search, and is the same in every round.
+/// Releases found so far, by number of units: a target's noise takes a search, and is the same in every round.
 #[derive(Debug, Default)]
 pub(super) struct Releases(Mutex<BTreeMap<usize, Found>>);
 
@@ -84,15 +96,15 @@ impl Releases {
         &self,
         plan: &RoundPlan,
         terms: PrivacyTerms,
-        examples: usize,
+        units: usize,
     ) -> Result<SampledGaussian, PrivacyError> {
         let is_it = |found: &&Found| found.local == plan.local && found.num_rounds == plan.num_rounds;
-        if let Some(found) = self.known().get(&examples).filter(is_it) {
+        if let Some(found) = self.known().get(&units).filter(is_it) {
             return Ok(found.event);
         }
-        let event = planned_release(plan, terms, examples)?;
+        let event = planned_release(plan, terms, units)?;
         let found = Found { local: plan.local.clone(), num_rounds: plan.num_rounds, event };
-        self.known().insert(examples, found);
+        self.known().insert(units, found);
         Ok(event)
     }
 
@@ -103,33 +115,35 @@ impl Releases {
 }
 
 impl Private {
-    /// A client with `examples` examples at the start of its round, which amounts to `event`; `sizes` are the numbers of
-    /// values of the trained tensors, in the order of a gradient.
+    /// A client with these units at the start of its round, which amounts to `event`; `sizes` are the numbers of values of
+    /// the trained tensors, in the order of a gradient.
     pub(super) fn new(
         plan: &RoundPlan,
         terms: PrivacyTerms,
         event: SampledGaussian,
-        (client, examples): (ClientId, usize),
+        (client, units): (ClientId, Units),
         sizes: &[usize],
         randomness: Randomness,
     ) -> Result<Self, PrivacyError> {
-        let bounding = Bounding::new(terms, event, examples, sizes)?;
-        // A sum of all examples is finite in f32, so that no data can stop training.
+        let bounding = Bounding::new(terms, event, units.len(), sizes)?;
+        // A sum of all units is finite in f32, so that no data can stop training.
         let bound = bounding.bound().value();
-        if examples as f64 * bound > f64::from(f32::MAX) / 2.0 {
-            let expected = "a number that times the examples of a client is far below the largest f32";
+        if units.len() as f64 * bound > f64::from(f32::MAX) / 2.0 {
+            let expected = "a number that times the units of a client is far below the largest f32";
             return Err(PrivacyError::Parameter { name: "max-grad-norm", expected, found: bound });
         }
         Ok(Self {
             event,
-            sampler: PoissonSampler::new(examples, event.sample_rate())?,
+            terms,
+            sampler: PoissonSampler::new(units.len(), event.sample_rate())?,
             bounding,
-            examples,
+            units,
             batch_size: plan.local.batch_size.max(1) as f64,
             rng: match randomness {
                 Randomness::OperatingSystem => Box::new(SecureRng::from_os()?),
                 Randomness::Seed => Box::new(simulated(plan, client)),
             },
+            choice: Seed(plan.seed).client(Purpose::Shuffle, plan.round, client),
         })
     }
 
@@ -138,12 +152,13 @@ impl Private {
         SampledGaussian::new(self.event.noise_multiplier(), self.event.sample_rate(), steps)
     }
 
-    /// The examples of the next step, as places among the client's rows; perhaps none.
-    pub(super) fn sample(&mut self) -> Result<Vec<usize>, PrivacyError> {
-        self.sampler.sample(&mut *self.rng)
+    /// The sample of a step; perhaps none.
+    pub(super) fn sample(&mut self, step: u64) -> Result<Vec<Drawn>, PrivacyError> {
+        let units = self.sampler.sample(&mut *self.rng)?;
+        Ok(units.into_iter().filter_map(|unit| self.units.draw(unit, self.terms, step, &self.choice)).collect())
     }
 
-    /// Clips the gradient of one example and adds it to a sum. One that is not finite counts as zero: to stop would tell.
+    /// Clips the gradient of one unit and adds it to a sum. One that is not finite counts as zero: to stop would tell.
     pub(super) fn add_clipped(&mut self, gradient: &mut [f32], sum: &mut [f64]) -> Result<(), PrivacyError> {
         self.bounding.clip(gradient)?;
         sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += f64::from(*value));
@@ -164,9 +179,9 @@ impl Private {
     /// Neighbouring sums are rounded once to f32, by half a unit in the last place each, after a sum in f64 whose every
     /// term may have been rounded.
     fn rounding(&self) -> f64 {
-        let examples = self.examples as f64;
-        let largest = examples * self.bounding.bound().value();
-        f64::from(f32::EPSILON) * largest * (1.0 + examples * 2.0_f64.powi(-29))
+        let units = self.units.len() as f64;
+        let largest = units * self.bounding.bound().value();
+        f64::from(f32::EPSILON) * largest * (1.0 + units * 2.0_f64.powi(-29))
     }
 }
 

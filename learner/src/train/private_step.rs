@@ -1,36 +1,44 @@
-//! One private step of a cohort: each example a group of its own, so that one backward pass gives the gradient of each.
+//! One private step of a cohort: each unit a group of its own, so that one backward pass gives the gradient of each.
 
 use burn::tensor::{Tensor, TensorData};
 use fedlora_adapter::Seed;
 
-use super::{cohort::Cohort, flat, loss};
+use super::{
+    cohort::Cohort,
+    flat, loss,
+    private::{Drawn, stream},
+};
 use crate::{
     DropoutMasks, LearnerError,
     evaluate::{check_labels, read},
 };
 
-/// Examples in one pass. A Poisson sample has no largest size, so memory is bounded here; sums do not depend on it.
+/// Examples in one pass, unless a single unit has more. A Poisson sample has no largest size, so memory is bounded here;
+/// sums do not depend on it.
 const EXAMPLES_AT_A_TIME: usize = 32;
 
-/// One example of a step.
-#[derive(Debug, Clone, Copy)]
-struct Drawn {
+/// One unit of a step.
+#[derive(Debug, Clone)]
+struct Owned {
     /// Index of the member that owns it.
     owner: usize,
-    row: u32,
+    unit: Drawn,
 }
 
 impl Cohort<'_> {
     /// Each member's noised sum of clipped gradients over its expected batch size, `[G, N]`.
     ///
-    /// A sample may be empty, and an example may have a gradient that is not finite; neither shows in the result.
+    /// A sample may be empty, and a unit may have a gradient that is not finite; neither shows in the result.
     pub(super) fn private_gradient(&mut self) -> Result<Tensor<2>, LearnerError> {
         let drawn = self.draw()?;
         let [groups, width] = self.values.dims();
         let mut sums = vec![vec![0.0; width]; groups];
         let mut losses = vec![0.0; groups];
-        for some in drawn.chunks(EXAMPLES_AT_A_TIME) {
+        let mut rest = drawn.as_slice();
+        while !rest.is_empty() {
+            let (some, later) = rest.split_at(one_pass(rest));
             self.add_clipped(some, &mut sums, &mut losses)?;
+            rest = later;
         }
         let mut gradient = Vec::with_capacity(groups * width);
         for (index, (member, sum)) in self.members.iter_mut().zip(&sums).enumerate() {
@@ -47,25 +55,25 @@ impl Cohort<'_> {
     }
 
     /// The members' samples, one after the other.
-    fn draw(&mut self) -> Result<Vec<Drawn>, LearnerError> {
+    fn draw(&mut self) -> Result<Vec<Owned>, LearnerError> {
         let mut drawn = Vec::new();
         for (owner, member) in self.members.iter_mut().enumerate() {
             let private = member.private.as_mut().ok_or(LearnerError::NoPrivacy)?;
-            let rows = member.batches.rows(&private.sample()?);
-            drawn.extend(rows.into_iter().map(|row| Drawn { owner, row }));
+            drawn.extend(private.sample(member.step)?.into_iter().map(|unit| Owned { owner, unit }));
         }
         Ok(drawn)
     }
 
-    /// One pass: adds the clipped gradients and the losses of some examples to those of their owners.
-    fn add_clipped(&mut self, drawn: &[Drawn], sums: &mut [Vec<f64>], losses: &mut [f64]) -> Result<(), LearnerError> {
-        let rows: Vec<u32> = drawn.iter().map(|drawn| drawn.row).collect();
+    /// One pass: adds the clipped gradients and the losses of some units to those of their owners.
+    fn add_clipped(&mut self, drawn: &[Owned], sums: &mut [Vec<f64>], losses: &mut [f64]) -> Result<(), LearnerError> {
+        let rows: Vec<u32> = drawn.iter().flat_map(|drawn| &drawn.unit.rows).copied().collect();
+        let examples: Vec<usize> = drawn.iter().map(|drawn| drawn.unit.rows.len()).collect();
         let batch = self.shared.dataset.batch(&rows);
         let owners: Vec<usize> = drawn.iter().map(|drawn| drawn.owner).collect();
-        let adapters = self.adapters.per_example(&owners);
-        let logits = self.shared.model.forward(&batch, &adapters, Some(&mut self.masks_of_examples(drawn)));
+        let adapters = self.adapters.per_example(&owners).with_examples(examples.clone());
+        let logits = self.shared.model.forward(&batch, &adapters, Some(&mut self.masks_of_units(drawn)));
         check_labels(batch.targets.ids(), logits.dims()[1])?;
-        let predictions = batch.targets.predictions(&vec![1; drawn.len()]);
+        let predictions = batch.targets.predictions(&examples);
         let loss = loss::weighted(loss::cross_entropy(logits, batch.targets.ids()), &predictions);
         let gradients = flat::gradients(&adapters, &mut loss.clone().sum().backward());
         let (mut gradients, loss) = (read(gradients)?, read(loss.inner())?);
@@ -79,13 +87,23 @@ impl Cohort<'_> {
         Ok(())
     }
 
-    /// Masks that belong to the example: if they followed from its place in the sample, one example more would change the
+    /// Masks that belong to the unit: if they followed from its place in the sample, one unit more would change the
     /// gradients of all after it, and clipping would bound nothing.
-    fn masks_of_examples(&self, drawn: &[Drawn]) -> DropoutMasks {
+    fn masks_of_units(&self, drawn: &[Owned]) -> DropoutMasks {
         let streams = drawn.iter().map(|drawn| {
             let member = &self.members[drawn.owner];
-            (member.client, (member.step << 32) | u64::from(drawn.row))
+            (member.client, stream(member.step, drawn.unit.first))
         });
         DropoutMasks::new(self.plan.local.lora_dropout, Seed(self.plan.seed), self.plan.round, streams)
     }
+}
+
+/// How many of some units go through the model in one pass: at least one.
+fn one_pass(drawn: &[Owned]) -> usize {
+    let mut examples = 0;
+    let fits = drawn.iter().take_while(|drawn| {
+        examples += drawn.unit.rows.len();
+        examples <= EXAMPLES_AT_A_TIME
+    });
+    fits.count().max(1)
 }

@@ -31,11 +31,17 @@ pub struct AdaptiveClip {
 }
 
 impl AdaptiveClip {
+    /// A `σ_b` for most uses: a twentieth of the expected units, as in the paper (section 3.1), or twice the noise
+    /// multiplier where that is more. There the count costs a sixteenth of the step.
+    #[must_use]
+    pub fn usual_count_deviation(noise_multiplier: f64, expected_units: f64) -> f64 {
+        (expected_units / 20.0).max(2.0 * noise_multiplier)
+    }
+
     /// Starts at `bound`.
     ///
     /// `noise_multiplier` is `σ`, what is to be accounted for one step as a whole; `count_deviation` is `σ_b`, the
     /// standard deviation of the noise on the count of units; `expected_units` is `q·n`, the expected size of a sample.
-    /// The paper takes `σ_b = expected_units / 20`.
     ///
     /// # Errors
     /// [`PrivacyError::Parameter`] for values outside their ranges, and when `σ ≥ 2σ_b`: the count alone would then cost

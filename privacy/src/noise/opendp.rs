@@ -5,8 +5,8 @@
 //! `rand` 0.7 and its documentation calls that non-secure. What is behind it is `ChaCha20` under a key of the operating
 //! system, with another key after 64 KiB and after a fork: as hard to predict as [`SecureRng`](super::SecureRng), but, unlike
 //! that, with a state that stays in memory between two releases. OpenSSL would have the same, and would put a C library with
-//! a build of its own into binaries that have none. So this mode does without, is in no default build, and nothing in this
-//! workspace chooses it; whoever prefers OpenSSL builds with `--features opendp,opendp/use-openssl`.
+//! a build of its own into binaries that have none. So this mode does without and is in no default build; whoever prefers OpenSSL builds with
+//! `--features opendp,opendp/use-openssl`.
 
 use super::{NoiseRng, add::Grid};
 use crate::PrivacyError;

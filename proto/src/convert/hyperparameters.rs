@@ -2,7 +2,7 @@
 
 use fedlora_adapter::{
     GradientClipping, LocalHyperparameters, LocalWork, NoiseKind, NoiseLevel, Optimizer, PrivacyTerms,
-    PrivacyTermsError, Schedule,
+    PrivacyTermsError, ProtectedUnit, Schedule,
 };
 
 use super::{required, size};
@@ -96,12 +96,18 @@ impl From<PrivacyTerms> for wire::PrivacyTerms {
             NoiseKind::Grid => wire::NoiseKind::Grid,
             NoiseKind::Fast => wire::NoiseKind::Fast,
         };
+        let (unit, max_examples_per_user) = match terms.unit() {
+            ProtectedUnit::Example => (wire::ProtectedUnit::Example, 0),
+            ProtectedUnit::User => (wire::ProtectedUnit::User, terms.max_examples_per_user()),
+        };
         Self {
             max_grad_norm: terms.max_grad_norm(),
             noise: Some(noise),
             delta: terms.delta(),
             clipping: clipping.into(),
             noise_kind: noise_kind.into(),
+            unit: unit.into(),
+            max_examples_per_user,
         }
     }
 }
@@ -118,8 +124,13 @@ impl TryFrom<wire::PrivacyTerms> for PrivacyTerms {
             }
         };
         let (clipping, noise_kind) = (clipping(message.clipping)?, noise_kind(message.noise_kind)?);
+        let unit = unit_of(message.unit)?;
         let terms = Self::new(noise, message.max_grad_norm, message.delta);
-        terms.map(|terms| terms.with(clipping, noise_kind)).map_err(|error| match error {
+        let terms = terms.map(|terms| terms.with(clipping, noise_kind)).and_then(|terms| match unit {
+            ProtectedUnit::Example => Ok(terms),
+            ProtectedUnit::User => terms.protecting_users(message.max_examples_per_user),
+        });
+        terms.map_err(|error| match error {
             PrivacyTermsError::Range { key, found, .. } => {
                 ProtoError::OutOfRange { field: key, found: found.to_string() }
             }
@@ -143,6 +154,14 @@ fn noise_kind(found: i32) -> Result<NoiseKind, ProtoError> {
         Ok(wire::NoiseKind::Grid) => Ok(NoiseKind::Grid),
         Ok(wire::NoiseKind::Fast) => Ok(NoiseKind::Fast),
         Err(_) => Err(ProtoError::UnknownValue { field: "noise_kind", found }),
+    }
+}
+
+fn unit_of(found: i32) -> Result<ProtectedUnit, ProtoError> {
+    match wire::ProtectedUnit::try_from(found) {
+        Ok(wire::ProtectedUnit::Example) => Ok(ProtectedUnit::Example),
+        Ok(wire::ProtectedUnit::User) => Ok(ProtectedUnit::User),
+        Err(_) => Err(ProtoError::UnknownValue { field: "unit", found }),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Everything comes back as it went, and nothing out of range comes through.
 
 use fedlora_adapter::{
-    AdapterKind, AdapterSpec, LocalHyperparameters, LocalWork, ModuleName, ModuleSpec, Optimizer, Schedule,
+    AdapterKind, AdapterSpec, GradientClipping, LocalHyperparameters, LocalWork, ModuleName, ModuleSpec, NoiseKind,
+    NoiseLevel, Optimizer, PrivacyTerms, Schedule,
 };
 use proptest::prelude::*;
 
@@ -43,7 +44,30 @@ fn any_policy() -> impl Strategy<Value = HeadPolicy> {
     prop_oneof![Just(HeadPolicy::Frozen), Just(HeadPolicy::Shared), Just(HeadPolicy::Personal)]
 }
 
+fn any_noise() -> impl Strategy<Value = NoiseLevel> {
+    let target = (0.1..50.0, prop::option::of(1u64..1000));
+    let target = target.prop_map(|(epsilon, participations)| NoiseLevel::Target { epsilon, participations });
+    prop_oneof![(0.1..50.0).prop_map(NoiseLevel::Multiplier), target]
+}
+
+fn any_terms() -> impl Strategy<Value = PrivacyTerms> {
+    let clipping = vec![GradientClipping::Flat, GradientClipping::PerLayer, GradientClipping::Adaptive];
+    let kinds = (prop::sample::select(clipping), prop::sample::select(vec![NoiseKind::Grid, NoiseKind::Fast]));
+    let users = prop::option::of(1u32..100);
+    (any_noise(), 0.01..100.0, 1e-9..0.5, kinds, users).prop_map(|(noise, norm, delta, (clipping, kind), users)| {
+        let terms = PrivacyTerms::new(noise, norm, delta).expect("in range").with(clipping, kind);
+        users.map_or(terms, |most| terms.protecting_users(most).expect("in range"))
+    })
+}
+
 proptest! {
+    #[test]
+    fn terms_of_privacy_come_back_as_they_went(privacy in prop::option::of(any_terms())) {
+        let local = LocalHyperparameters { privacy, ..local() };
+        let back = LocalHyperparameters::try_from(wire::LocalHyperparameters::from(&local)).expect("valid");
+        prop_assert_eq!(back, local);
+    }
+
     #[test]
     fn plans_come_back_as_they_went(
         train in any_factors(), upload in any_factors(), download in any_factors(), head in any_policy()

@@ -321,21 +321,27 @@ pub mod local_hyperparameters {
         Adamw(super::Adamw),
     }
 }
-/// DP-SGD with one example as the unit of privacy. Batches are Poisson samples of batch_size expected examples.
+/// DP-SGD. Batches are Poisson samples of batch_size expected units: examples, or users with all their examples.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct PrivacyTerms {
-    /// Largest norm of one example's gradient over all trained tensors, above 0.
+    /// Largest norm of one unit's gradient over all trained tensors, above 0.
     #[prost(double, tag = "1")]
     pub max_grad_norm: f64,
     /// The delta of every guarantee, in (0, 1).
     #[prost(double, tag = "4")]
     pub delta: f64,
-    /// How an example's gradient is bounded.
+    /// How a unit's gradient is bounded.
     #[prost(enumeration = "GradientClipping", tag = "5")]
     pub clipping: i32,
     /// How noise is made.
     #[prost(enumeration = "NoiseKind", tag = "6")]
     pub noise_kind: i32,
+    /// Who is protected.
+    #[prost(enumeration = "ProtectedUnit", tag = "7")]
+    pub unit: i32,
+    /// Examples that a step uses of a drawn user, at least 1 where users are the units.
+    #[prost(uint32, tag = "8")]
+    pub max_examples_per_user: u32,
     #[prost(oneof = "privacy_terms::Noise", tags = "2, 3")]
     pub noise: ::core::option::Option<privacy_terms::Noise>,
 }
@@ -608,7 +614,36 @@ impl HeadPolicy {
         }
     }
 }
-/// How an example's gradient is bounded.
+/// Whose presence in a client's data is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ProtectedUnit {
+    /// One example.
+    Example = 0,
+    /// All examples of one user.
+    User = 1,
+}
+impl ProtectedUnit {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Example => "PROTECTED_UNIT_EXAMPLE",
+            Self::User => "PROTECTED_UNIT_USER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROTECTED_UNIT_EXAMPLE" => Some(Self::Example),
+            "PROTECTED_UNIT_USER" => Some(Self::User),
+            _ => None,
+        }
+    }
+}
+/// How a unit's gradient is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum GradientClipping {

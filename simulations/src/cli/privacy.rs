@@ -3,11 +3,11 @@
 use std::{fmt::Write, path::PathBuf};
 
 use clap::{Args, Subcommand};
-use fedlora_privacy::{AccountantKind, PrivacyError, SampledGaussian, calibrate};
+use fedlora_privacy::{AccountantKind, Epsilon, PrivacyError, SampledGaussian, calibrate};
 use serde_json::json;
 
 use super::Answer;
-use crate::{SimulationError, privacy::Epsilon, report};
+use crate::{SimulationError, report};
 
 /// Questions about DP-SGD on Poisson samples, one example protected, neighbours by adding or removing one.
 #[derive(Debug, Subcommand)]
@@ -162,7 +162,7 @@ impl Samples {
         }
         report::write_epsilon(out, &spent, self.delta)?;
         // There is a point for the last round at least.
-        let Epsilon { pld, rdp } = spent.last().map_or(Epsilon { pld: 0.0, rdp: 0.0 }, |(_, epsilon)| *epsilon);
+        let Epsilon { pld, rdp } = spent.last().map_or(Epsilon::default(), |(_, epsilon)| *epsilon);
         let shown = out.display();
         let text = format!(
             "epsilon after {rounds} rounds: {pld:.6} (pld), {rdp:.6} (rdp) at delta {:e}\n\

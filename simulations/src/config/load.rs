@@ -86,6 +86,17 @@ mod tests {
     }
 
     #[test]
+    fn an_override_without_a_value_removes_a_key_or_a_section() {
+        let mut table = minimal();
+        table.extend("batch-size = 7\n[faults]\ndropout-rate = 0.5\n".parse::<toml::Table>().expect("valid TOML"));
+        let config = parse(table.clone(), &["batch-size=".to_owned(), "faults =".to_owned()]).expect("valid");
+        let default = parse(minimal(), &[]).expect("valid");
+        assert_eq!((config.run.batch_size, config.faults), (default.run.batch_size, default.faults));
+        let error = parse(table, &["data.test-path=".to_owned()]).expect_err("it is not there").to_string();
+        assert_eq!(error, "--set \"data.test-path=\" removes a key that the file does not have");
+    }
+
+    #[test]
     fn the_resolved_configuration_reads_back_as_itself() {
         let config = parse(minimal(), &["method.head=frozen".to_owned()]).expect("valid");
         let text = to_toml(&config).expect("writable");

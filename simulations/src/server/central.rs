@@ -4,7 +4,7 @@ use fedlora_adapter::{RoundId, Seed};
 use fedlora_coordinator::{StepPrivacy, is_released};
 use fedlora_privacy::Origin;
 
-use super::{Server, ServerParts, payload_bytes};
+use super::{Server, ServerParts, closing::payload_bytes};
 
 impl Server {
     /// What makes a server step private; nothing where it adds no noise, or clients send nothing.

@@ -62,6 +62,31 @@ fn a_run_costs_what_the_calculator_says() {
 }
 
 #[test]
+fn a_run_that_protects_users_samples_users() {
+    let place = Place::with_sentences();
+    // Every ten rows are those of five people.
+    let train = place.read("data/train.csv");
+    let rows =
+        train.lines().skip(1).enumerate().map(|(row, line)| format!("{line},person {}\n", row / 10 * 5 + row % 5));
+    place.write("data/train.csv", format!("text,label,person\n{}", rows.collect::<String>()));
+    let test = place.read("data/test.csv").replace('\n', ",nobody\n").replacen("nobody", "person", 1);
+    place.write("data/test.csv", test);
+    let settings = format!(
+        "--set local-steps=2 --set batch-size=2 {PRIVATE} --set privacy.noise-multiplier=1.0 --set privacy.unit=user \
+         --set data.partition.num-clients=1 --set data.partition.personal-test-fraction=0.0"
+    );
+    place.sim(&format!("run job.toml --out run {settings}")).fails(2, &["privacy.unit", "data.user-column"]);
+    place.sim(&format!("run job.toml --out run {settings} --set data.user-column=person")).succeeds();
+    let summary = summary(&place, "run");
+    assert_eq!(summary["privacy"]["unit"], "user", "{summary}");
+    let metrics = place.read("run/round_metrics.jsonl");
+    let last: Value = serde_json::from_str(metrics.lines().last().expect("rounds were done")).expect("JSON");
+    let people = (train.lines().count() - 1).div_ceil(10) as f64 * 5.0;
+    let rate = number(&last["privacy"]["releases"][0], "sample-rate");
+    assert!((rate - 2.0 / people).abs() < 1e-12, "{rate} of {people} people");
+}
+
+#[test]
 fn a_killed_private_run_goes_on_to_the_same_bytes_and_the_same_privacy() {
     let place = resume::goes_on_after_a_kill(&format!("{PRIVATE} --set batch-size=4 --set privacy.target-epsilon=8.0"));
     // Both summaries are the same: what was spent before the kill is not forgotten, and keeps to the target.

@@ -2,6 +2,7 @@
 
 mod clinics;
 mod killed;
+mod patients;
 
 use std::fs;
 
@@ -43,7 +44,7 @@ fn every_round_is_in_the_books_of_every_site_and_the_coordinator_learns_no_size_
     for clinic in [AMAZON, YELP] {
         let ledger = federation.ledger(clinic.name);
         has_rounds(&ledger, ROUNDS);
-        assert_eq!((&ledger["examples"], &ledger["protected"]), (&json!(clinic.examples), &json!(true)), "{ledger}");
+        assert_eq!((&ledger["units"], &ledger["protected"]), (&json!(clinic.examples), &json!(true)), "{ledger}");
         let (epsilon, cost) = (ledger["epsilon"].as_f64().expect("a number"), federation.cost(clinic, ROUNDS));
         assert!((epsilon / cost - 1.0).abs() < 1e-9, "the ledger has {epsilon}, the calculator {cost}");
         let verified = federation.ledgers("verify", clinic.name);
@@ -117,6 +118,10 @@ fn private_and_plain_training_are_not_mixed_up() {
     let federation = Federation::new(&[AMAZON, open]);
     federation.start(&Ask { noise: None, ..Ask::rounds(1) });
     federation.join(AMAZON.name).stops_with("NOT_PRIVATE");
+    assert_eq!(federation.site.wait_for("failed")["rounds_done"], 0);
+    has_nothing(&federation, AMAZON.name);
+    federation.start(&Ask { noise: Some(format!("noise-multiplier = {NOISE:?}\nunit = 'user'")), ..Ask::rounds(1) });
+    federation.join(AMAZON.name).stops_with("OTHER_UNIT");
     assert_eq!(federation.site.wait_for("failed")["rounds_done"], 0);
     has_nothing(&federation, AMAZON.name);
     federation.start(&Ask::rounds(1));

@@ -1,12 +1,12 @@
 //! A live run whose server adds noise: what its step needs, and what it writes into the books.
 
 use fedlora_adapter::Seed;
-use fedlora_privacy::Origin;
+use fedlora_privacy::{Epsilon, Origin};
 
 use super::Live;
 use crate::{
     StoreError,
-    central::{Account, Epsilon, StepPrivacy, is_released},
+    central::{Account, StepPrivacy, is_released},
     config::CentralRelease,
 };
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{LoadedText, read};
 use crate::data::columns::Answer;
-use crate::data::{DataConfig, DataError, Dataset, Groups, Record, labels};
+use crate::data::{DataConfig, DataError, Dataset, Record, labels};
 use crate::{LearnerError, TextTokenizer, Tokens};
 
 impl LoadedText {
@@ -79,11 +79,7 @@ impl LoadedText {
         let dataset = |rows: &[Record]| -> Result<Dataset, LearnerError> {
             let sequences: Vec<Tokens> = rows.par_iter().map(|row| encode(tokenizer, row)).collect::<Result<_, _>>()?;
             let labels = labels::numbers(rows, &self.label_names)?;
-            let dataset = Dataset::tokens(&sequences, labels, self.label_names.clone())?;
-            Ok(match Groups::of(rows.iter().map(|row| row.group.as_deref()), &groups) {
-                Some(groups) => dataset.with_groups(groups)?,
-                None => dataset,
-            })
+            Ok(Self::owned(rows, &groups, Dataset::tokens(&sequences, labels, self.label_names.clone())?)?)
         };
         Ok((dataset(&self.train)?, dataset(&self.test)?))
     }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{LoadedPassages, Read, Rows, read};
 use crate::data::columns::Answer;
 use crate::data::passage::{Cutter, Passage, Sequence};
-use crate::data::{DataConfig, DataError, Dataset, Groups, Record};
+use crate::data::{DataConfig, DataError, Dataset, Record};
 use crate::{LearnerError, TextTokenizer};
 
 impl LoadedPassages {
@@ -58,11 +58,7 @@ impl LoadedPassages {
         let groups = self.group_names();
         let dataset = |rows: &[Passage]| -> Result<Dataset, DataError> {
             let sequences: Vec<Sequence> = rows.iter().map(|row| row.sequence.clone()).collect();
-            let dataset = Dataset::causal(&sequences)?;
-            match Groups::of(rows.iter().map(|row| row.group.as_deref()), &groups) {
-                Some(groups) => dataset.with_groups(groups),
-                None => Ok(dataset),
-            }
+            Self::owned(rows, &groups, Dataset::causal(&sequences)?)
         };
         Ok((dataset(&self.train)?, dataset(&self.test)?))
     }

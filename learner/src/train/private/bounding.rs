@@ -1,10 +1,19 @@
-//! How an example's gradient is bounded: by one norm, by one for each tensor, or by one that follows the norms.
+//! How a unit's gradient is bounded: by one norm, by one for each tensor, or by one that follows the norms.
 
 use fedlora_adapter::{GradientClipping, NoiseKind, PrivacyTerms};
 use fedlora_privacy::{
     AdaptiveClip, ClipBound, GaussianNoise, LayerBounds, NoiseMode, NoiseRng, Outcome, PrivacyError, SampledGaussian,
     clip,
 };
+
+/// The way to make noise that a run's terms ask for.
+#[must_use]
+pub fn noise_mode(kind: NoiseKind) -> NoiseMode {
+    match kind {
+        NoiseKind::Grid => NoiseMode::Grid,
+        NoiseKind::Fast => NoiseMode::Fast,
+    }
+}
 
 /// The state of a client's bound in one round.
 #[derive(Debug)]
@@ -25,7 +34,7 @@ enum Rule {
     },
     Adaptive {
         clip: AdaptiveClip,
-        /// Examples of this step, and those within the bound.
+        /// Units of this step, and those within the bound.
         units: usize,
         within: usize,
     },
@@ -36,14 +45,11 @@ impl Bounding {
     pub(super) fn new(
         terms: PrivacyTerms,
         event: SampledGaussian,
-        examples: usize,
+        units: usize,
         sizes: &[usize],
     ) -> Result<Self, PrivacyError> {
         let (bound, sigma) = (ClipBound::new(terms.max_grad_norm())?, event.noise_multiplier());
-        let mode = match terms.noise_kind() {
-            NoiseKind::Grid => NoiseMode::Grid,
-            NoiseKind::Fast => NoiseMode::Fast,
-        };
+        let mode = noise_mode(terms.noise_kind());
         let mut noise_multiplier = sigma;
         let rule = match terms.clipping() {
             GradientClipping::Flat => Rule::Flat(bound),
@@ -52,9 +58,8 @@ impl Bounding {
                 Rule::PerLayer { bounds: LayerBounds::new(vec![each; sizes.len().max(1)])?, sizes: sizes.to_vec() }
             }
             GradientClipping::Adaptive => {
-                let expected = event.sample_rate() * examples as f64;
-                // A twentieth of the batch, as in the paper; at twice the noise multiplier the count costs a sixteenth.
-                let deviation = (expected / 20.0).max(2.0 * sigma);
+                let expected = event.sample_rate() * units as f64;
+                let deviation = AdaptiveClip::usual_count_deviation(sigma, expected);
                 let clip = AdaptiveClip::new(bound, sigma, deviation, expected, mode)?;
                 noise_multiplier = clip.gradient_noise_multiplier();
                 Rule::Adaptive { clip, units: 0, within: 0 }
@@ -65,7 +70,7 @@ impl Bounding {
         Ok(bounding)
     }
 
-    /// The largest norm of an example's part in the sum of this step.
+    /// The largest norm of a unit's part in the sum of this step.
     pub(super) fn bound(&self) -> ClipBound {
         match &self.rule {
             Rule::Flat(bound) => *bound,
@@ -79,7 +84,7 @@ impl Bounding {
         GaussianNoise::new(self.mode, self.noise_multiplier, self.bound())?.with_extra_sensitivity(extra)
     }
 
-    /// Bounds the gradient of one example. One that is not finite becomes zero: to stop would tell.
+    /// Bounds the gradient of one unit. One that is not finite becomes zero: to stop would tell.
     pub(super) fn clip(&mut self, gradient: &mut [f32]) -> Result<(), PrivacyError> {
         match &mut self.rule {
             Rule::Flat(bound) => {

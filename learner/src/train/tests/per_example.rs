@@ -13,7 +13,10 @@ use crate::{
     device,
     evaluate::read,
     load_pretrained, target_modules,
-    train::{flat, loss, private::Private},
+    train::{
+        flat, loss,
+        private::{Private, Units},
+    },
 };
 
 const LABELS: usize = 3;
@@ -186,5 +189,6 @@ fn private(world: &World, bound: f64) -> Private {
     let plan = plan(&world.adapter, 1, Factors::Both, EXAMPLES, Some(terms));
     let event = SampledGaussian::new(1.0, 1.0, 1).unwrap();
     let sizes = crate::grouped::trained_sizes(plan.directive, world.adapter.spec());
-    Private::new(&plan, terms, event, (ClientId(0), EXAMPLES), &sizes, Randomness::Seed).unwrap()
+    let units = Units::Examples((0..EXAMPLES as u32).collect());
+    Private::new(&plan, terms, event, (ClientId(0), units), &sizes, Randomness::Seed).unwrap()
 }

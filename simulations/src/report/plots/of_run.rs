@@ -1,3 +1,5 @@
+use fedlora_privacy::Epsilon;
+
 use super::{
     Plot,
     chart::{Chart, Form, Sample, Series},
@@ -6,7 +8,6 @@ use super::{
 };
 use crate::{
     metrics::RoundMetrics,
-    privacy::Epsilon,
     report::{
         format::byte_unit,
         measure::{MEASURES, Measure, Score},
@@ -29,9 +30,9 @@ pub(crate) fn of_run(rounds: &[RoundMetrics]) -> Vec<Plot> {
 fn epsilon(rounds: &[RoundMetrics]) -> Option<Plot> {
     let spent = rounds.iter().filter_map(|metrics| Some((metrics.round, metrics.privacy.as_ref()?)));
     let spent: Vec<_> = spent.collect();
-    let delta = spent.last()?.1.delta;
+    let (delta, unit) = spent.last().map(|(_, privacy)| (privacy.delta, privacy.unit.as_str()))?;
     let epsilons: Vec<_> = spent.iter().map(|(round, privacy)| (*round, privacy.epsilon)).collect();
-    let plot = epsilon_by_round(&epsilons, delta);
+    let plot = epsilon_by_round(&epsilons, delta, unit);
     let is_central = spent.iter().any(|(_, privacy)| privacy.central.is_some());
     Some(if is_central { of_whole_clients(plot, delta) } else { plot })
 }
@@ -47,7 +48,7 @@ fn of_whole_clients(mut plot: Plot, delta: f64) -> Plot {
 }
 
 /// `epsilon` at `delta` after each of some rounds.
-pub(crate) fn epsilon_by_round(epsilons: &[(u64, Epsilon)], delta: f64) -> Plot {
+pub(crate) fn epsilon_by_round(epsilons: &[(u64, Epsilon)], delta: f64, unit: &str) -> Plot {
     let line = |name: &str, ink, dash, value: fn(&Epsilon) -> f64| {
         let samples = epsilons.iter().map(|(round, epsilon)| Sample::new(*round as f64, value(epsilon)));
         Series { name: name.to_owned(), ink, dash, form: Form::Line(samples.collect()) }
@@ -59,7 +60,7 @@ pub(crate) fn epsilon_by_round(epsilons: &[(u64, Epsilon)], delta: f64) -> Plot 
     Plot {
         name: "epsilon",
         caption: format!(
-            "Privacy spent by the client that has spent most: every example of it is protected with this epsilon at delta \
+            "Privacy spent by the client that has spent most: every {unit} of it is protected with this epsilon at delta \
              {delta:e}. Two accountants, both upper bounds. Evaluations are not covered."
         ),
         chart: Chart {

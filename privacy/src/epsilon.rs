@@ -1,0 +1,25 @@
+//! What a history comes to by both accountants, for people to read side by side.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Accountant, PldAccountant, PrivacyError, RdpAccountant, SampledGaussian};
+
+/// An `epsilon` by both accountants, at one `delta`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Epsilon {
+    /// By privacy loss distributions: the tightest.
+    pub pld: f64,
+    /// By Rényi divergences, as most tables in papers have it.
+    pub rdp: f64,
+}
+
+impl Epsilon {
+    /// Of one history; 0 of none.
+    ///
+    /// # Errors
+    /// A `delta` outside (0, 1).
+    pub fn of(history: &[SampledGaussian], delta: f64) -> Result<Self, PrivacyError> {
+        let pld = PldAccountant::new().epsilon(history, delta)?;
+        Ok(Self { pld, rdp: RdpAccountant::new().epsilon(history, delta)? })
+    }
+}
