@@ -169,22 +169,22 @@ fn settings_of_the_other_kind_of_model_are_refused() {
 
 #[test]
 fn a_chat_template_makes_a_conversation_of_which_the_assistants_part_is_predicted() {
-    // A form as in ChatML; the methods of strings are Python's, and blocks on lines of their own leave no trace.
+    // A form as in ChatML, with methods of Python's strings; what it makes was computed with jinja2 3.1.6 in the settings of
+    // `transformers`.
     let template = "{%- if messages[0]['role'] != 'user' %}{{ raise_exception('no') }}{% endif %}{{ bos_token }}\
                     {% for message in messages %}\n    {{- '[' + message.role + ']' + message['content'].strip() + eos_token }}\n\
                     {% endfor %}{% if add_generation_prompt %}{{ '[assistant]' }}{% endif %}\n";
     let config = serde_json::json!({ "bos_token": "<s>", "eos_token": {"content": "</s>"}, "chat_template": template });
     let (folder, model) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(folder.path().join("train.jsonl"), GSM8K).unwrap();
+    let data = DataConfig { chat_template: true, ..DataConfig::new(folder.path().join("train.jsonl")) };
     let tokenizer = |config: &str| {
         letters::write(model.path(), true);
         fs::write(model.path().join("tokenizer_config.json"), config).unwrap();
         TextTokenizer::from_directory(model.path()).unwrap()
     };
-    let config = (tokenizer(&config.to_string()), DataConfig::new(folder.path().join("train.jsonl")));
-    let (tokenizer_of_chats, data) = (config.0, DataConfig { chat_template: true, ..config.1 });
-    let loaded = LoadedPassages::load_site(&data, &tokenizer_of_chats, SEED).unwrap();
-    assert_eq!(parts(loaded.train())[1], pair("^[user]3-1?$[assistant]", "#### 2$"));
+    let loaded = LoadedPassages::load_site(&data, &tokenizer(&config.to_string()), SEED).unwrap();
+    assert_eq!(parts(loaded.train())[1], pair("^[user]3-1?$\n[assistant]", "#### 2$\n"));
     // Without a template of its own a model cannot be trained so.
     let error = LoadedPassages::load_site(&data, &tokenizer(r#"{"eos_token": "</s>"}"#), SEED).unwrap_err().to_string();
     assert!(error.ends_with(": chat template: there is none"), "{error}");

@@ -40,6 +40,7 @@ pub enum Format {
 /// from the folder's own test file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a file, which have nothing to do with each other")]
 pub struct DataConfig {
     /// How the files are laid out.
     #[serde(default)]

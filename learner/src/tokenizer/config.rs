@@ -30,7 +30,7 @@ impl TokenizerConfig {
         Ok(Self {
             start: file.bos_token.map(Token::content),
             end: file.eos_token.map(Token::content),
-            chat_template: own.or_else(|| file.chat_template?.default()),
+            chat_template: own.or_else(|| file.chat_template?.preferred()),
         })
     }
 }
@@ -93,7 +93,7 @@ struct Named {
 }
 
 impl Templates {
-    fn default(self) -> Option<String> {
+    fn preferred(self) -> Option<String> {
         match self {
             Self::One(template) => Some(template),
             Self::Several(all) => all.into_iter().find(|named| named.name == "default").map(|named| named.template),

@@ -249,11 +249,12 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::measure::Score;
 
     fn chart(samples: Vec<Sample>) -> Chart {
         let form = Form::Line(samples);
         let series = Series { name: "line".to_owned(), ink: Ink::Series(0), dash: Dash::Solid, form };
-        Chart { title: String::new(), x: Axis::rounds(), y: Axis::accuracy(), series: vec![series] }
+        Chart { title: String::new(), x: Axis::rounds(), y: Axis::score(Score::Accuracy), series: vec![series] }
     }
 
     #[test]
