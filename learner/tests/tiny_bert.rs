@@ -272,10 +272,8 @@ fn a_spoilt_directory_is_an_error_that_names_the_file_and_what_is_wrong() {
 fn another_architecture_or_another_models_tokenizer_is_refused() {
     let other = spoilt(|directory| replace(&directory.join("config.json"), "\"bert\"", "\"mamba\""));
     let LearnerError::Config { key, found, expected, .. } = other else { panic!("{other}") };
-    assert_eq!(
-        (key, found.as_str(), expected.as_str()),
-        ("model_type", "mamba", "one of bert, llama, mistral, qwen2, qwen3")
-    );
+    assert_eq!((key, found.as_str()), ("model_type", "mamba"));
+    assert!(expected.starts_with("one of bert, ") && expected.ends_with("llama, mistral, qwen2, qwen3"), "{expected}");
     let relu = spoilt(|directory| replace(&directory.join("config.json"), "\"gelu\"", "\"relu\""));
     assert!(matches!(relu, LearnerError::Config { key: "hidden_act", .. }), "{relu}");
     let heads = spoilt(|directory| replace(&directory.join("config.json"), "_heads\": 3", "_heads\": 5"));
