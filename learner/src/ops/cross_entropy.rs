@@ -65,13 +65,21 @@ impl<C: CheckpointStrategy> CrossEntropyOperation for Autodiff<Flex, C> {
     }
 }
 
+/// The denominator of a row's softmax, `e^(largest + log)`. The sum of the two would lose the digits of the smaller one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Denominator {
+    /// The row's largest logit.
+    largest: f32,
+    /// The logarithm of the sum of exponentials of what is left of each logit.
+    log: f32,
+}
+
 /// What the backward pass needs of the forward one.
 #[derive(Debug, Clone)]
 struct Saved {
     logits: FlexTensor,
     labels: Vec<u32>,
-    /// The logarithm of each softmax's denominator.
-    denominators: Vec<f32>,
+    denominators: Vec<Denominator>,
 }
 
 #[derive(Debug)]
@@ -93,9 +101,9 @@ fn rows_each(columns: usize) -> usize {
     (BLOCK / columns.max(1)).max(1)
 }
 
-fn forward(logits: &FlexTensor, labels: &[u32]) -> (FlexTensor, Vec<f32>) {
+fn forward(logits: &FlexTensor, labels: &[u32]) -> (FlexTensor, Vec<Denominator>) {
     let [rows, columns] = extents(logits);
-    let (mut losses, mut denominators) = (vec![0.0; rows], vec![0.0; rows]);
+    let (mut losses, mut denominators) = (vec![0.0; rows], vec![Denominator::default(); rows]);
     let each = rows_each(columns);
     let blocks = logits.storage::<f32>().par_chunks((each * columns).max(1)).zip(labels.par_chunks(each));
     let outputs = losses.par_chunks_mut(each).zip(denominators.par_chunks_mut(each));
@@ -105,9 +113,10 @@ fn forward(logits: &FlexTensor, labels: &[u32]) -> (FlexTensor, Vec<f32>) {
             || {
                 let outputs = losses.iter_mut().zip(denominators);
                 for ((loss, denominator), (row, label)) in outputs.zip(logits.chunks_exact(columns).zip(labels)) {
-                    let top = largest(row);
-                    *denominator = top + sum_exp(row, top).ln();
-                    *loss = *denominator - row[*label as usize];
+                    let largest = largest(row);
+                    let log = sum_exp(row, largest).ln();
+                    *denominator = Denominator { largest, log };
+                    *loss = largest - row[*label as usize] + log;
                 }
             },
         );
@@ -129,7 +138,7 @@ fn backward(saved: Saved, grad: &FlexTensor) -> FlexTensor {
                 let rows = logits.chunks_exact_mut(columns).zip(labels);
                 for ((row, label), (grad, denominator)) in rows.zip(grads.iter().zip(denominators)) {
                     for value in row.iter_mut() {
-                        *value = exp(*value - denominator) * grad;
+                        *value = exp(*value - denominator.largest - denominator.log) * grad;
                     }
                     row[*label as usize] -= grad;
                 }
