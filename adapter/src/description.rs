@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, HeadSpec, ModuleName, ModuleSpec};
+use crate::{Digest, FirstValues, HeadSpec, ModuleName, ModuleSpec};
 
 /// What a base model looks like to a coordinator that never loads it; `fedlora-client describe` writes it as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,4 +22,8 @@ pub struct ModelDescription {
     pub head: HeadSpec,
     /// Class names in the order of the head's rows.
     pub labels: Vec<String>,
+    /// What the first adapter takes from the frozen weights, for kinds that take something: see
+    /// [`AdapterSpec::first_values`](crate::AdapterSpec::first_values).
+    #[serde(default, skip_serializing_if = "FirstValues::is_empty")]
+    pub first_values: FirstValues,
 }

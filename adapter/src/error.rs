@@ -109,6 +109,12 @@ pub enum AdapterError {
     /// An unusable specification.
     #[error("adapter specification: {0}")]
     Spec(&'static str),
+    /// First values that come from the frozen weights, which are not at hand.
+    #[error("the first values of a {kind} adapter come from the frozen weights, which are not here")]
+    NeedsWeights {
+        /// Name of the kind.
+        kind: &'static str,
+    },
     /// Made for another specification.
     #[error("the update was made for adapter {found}, this one is {expected}")]
     WrongDigest {

@@ -72,9 +72,18 @@ pub struct LocalHyperparameters {
     pub lora_dropout: f64,
     /// Weight of FedProx's `mu/2·‖theta - theta_global‖²` (arXiv 1812.06127, eq. 2); 0 for none.
     pub proximal_mu: f64,
+    /// Learning rate of the factors `B` over that of everything else (LoRA+, arXiv 2402.12354, section 4); 1 for plain LoRA.
+    ///
+    /// Departure from PEFT's optimiser of this name: it takes the biases of heads for factors `B` as well.
+    #[serde(default = "one")]
+    pub loraplus_lr_ratio: f64,
     /// Train with differential privacy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privacy: Option<PrivacyTerms>,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// One round's instructions.

@@ -14,6 +14,12 @@ pub enum AdapterKind {
     Lora,
     /// `W0 + diag(lambda_b)·B_f·diag(lambda_d)·A_f` with frozen random `A_f`, `B_f` (VeRA, arXiv 2310.11454, eq. 2).
     Vera,
+    /// LoRA over `W0 - s·B0·A0` in place of `W0`, where `B0`, `A0` are the first `r` columns of `Q` and rows of `R` of
+    /// `W0`'s QR, and the first factors (OLoRA, arXiv 2406.01775). Every client finds the same ones in its own `W0`.
+    Olora,
+    /// `m·(W0 + s·B·A) / ‖W0 + s·B·A‖`, row by row, with the lengths held constant in the backward pass (DoRA,
+    /// arXiv 2402.09353, eq. 5 and 11). The trained magnitudes `m` are extra tensors: they go where the head goes.
+    Dora,
 }
 
 /// Name of an adapted module in the base model, with dots, as PEFT spells it.
@@ -78,8 +84,8 @@ impl AdapterSpec {
     pub fn scaling(&self) -> f64 {
         match self.kind {
             AdapterKind::Vera => 1.0,
-            AdapterKind::Lora if self.use_rslora => self.alpha / (self.rank as f64).sqrt(),
-            AdapterKind::Lora => self.alpha / self.rank as f64,
+            _ if self.use_rslora => self.alpha / (self.rank as f64).sqrt(),
+            _ => self.alpha / self.rank as f64,
         }
     }
 
@@ -87,11 +93,37 @@ impl AdapterSpec {
     #[must_use]
     pub fn shape(&self, module: &ModuleSpec, side: Side) -> Vec<usize> {
         match (self.kind, side) {
-            (AdapterKind::Lora, Side::A) => vec![self.rank, module.d_in],
-            (AdapterKind::Lora, Side::B) => vec![module.d_out, self.rank],
             (AdapterKind::Vera, Side::A) => vec![self.rank],
             (AdapterKind::Vera, Side::B) => vec![module.d_out],
+            (_, Side::A) => vec![self.rank, module.d_in],
+            (_, Side::B) => vec![module.d_out, self.rank],
         }
+    }
+
+    /// The same specification with the extra tensors that its kind needs: DoRA's magnitudes.
+    #[must_use]
+    pub fn with_extras(mut self) -> Self {
+        if self.kind == AdapterKind::Dora {
+            let magnitudes = self.modules.iter().map(|(name, module)| (names::magnitude(name), vec![module.d_out]));
+            self.head.extend(magnitudes.collect::<Vec<_>>());
+        }
+        self
+    }
+
+    /// The extra tensors that belong to no module: the model's classification head.
+    #[must_use]
+    pub fn classifier(&self) -> HeadSpec {
+        self.head
+            .iter()
+            .filter(|(name, _)| !self.is_magnitude(name))
+            .map(|(name, shape)| (name.clone(), shape.clone()))
+            .collect()
+    }
+
+    /// Whether an extra tensor is the magnitude of a module of DoRA.
+    #[must_use]
+    pub fn is_magnitude(&self, extra: &str) -> bool {
+        self.kind == AdapterKind::Dora && names::is_magnitude(extra)
     }
 
     /// Checks that the specification describes a usable adapter.
@@ -112,6 +144,10 @@ impl AdapterSpec {
         if self.modules.values().any(|module| module.d_in == 0 || module.d_out == 0) {
             return Err(AdapterError::Spec("a module has width 0"));
         }
+        if self.kind == AdapterKind::Olora && self.modules.values().any(|m| self.rank > m.d_in.min(m.d_out)) {
+            return Err(AdapterError::Spec("the rank r is above a module's width: its QR has no such columns"));
+        }
+        self.check_magnitudes()?;
         let sides = [Side::A, Side::B];
         let mut factors = self.modules.keys().flat_map(|name| sides.map(|side| names::factor(self.kind, name, side)));
         if factors.any(|factor| factor.strip_prefix(names::PREFIX).is_some_and(|name| self.head.contains_key(name))) {
@@ -123,6 +159,18 @@ impl AdapterSpec {
             return Err(AdapterError::Spec("its tensors are larger than memory can be"));
         }
         Ok(())
+    }
+
+    /// DoRA has one magnitude for each output of each module, and no others.
+    fn check_magnitudes(&self) -> Result<(), AdapterError> {
+        let wanted = |(name, module): (&ModuleName, &ModuleSpec)| {
+            self.head.get(&names::magnitude(name)).is_some_and(|shape| *shape == [module.d_out])
+        };
+        let count = self.head.keys().filter(|name| self.is_magnitude(name)).count();
+        if self.kind != AdapterKind::Dora || (count == self.modules.len() && self.modules.iter().all(wanted)) {
+            return Ok(());
+        }
+        Err(AdapterError::Spec("DoRA needs a magnitude [d_out] for every module, and for nothing else"))
     }
 
     /// Number of values of all tensors, VeRA's projections included; `None` where it overflows.

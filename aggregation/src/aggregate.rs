@@ -10,8 +10,7 @@ use std::{
 };
 
 use fedlora_adapter::{
-    Adapter, AdapterKind, ClientId, Directive, Factors, HeadPolicy, LoraFactors, ModuleName, RoundId, Tensor,
-    UpdateSource,
+    Adapter, ClientId, Directive, Factors, HeadPolicy, LoraFactors, ModuleName, RoundId, Tensor, UpdateSource,
 };
 use rayon::prelude::*;
 
@@ -86,7 +85,7 @@ pub fn aggregate(
 
 fn is_residual_defined(updates: &Updates<'_>) -> bool {
     let Directive { train, upload, .. } = updates.directive();
-    updates.previous().spec().kind == AdapterKind::Lora && train == Factors::Both && upload == Factors::Both
+    updates.previous().spec().kind.has_matrices() && train == Factors::Both && upload == Factors::Both
 }
 
 /// Values that are read of all updates together, 64 MiB, before the memory that this cost is let go of: mapped files

@@ -126,12 +126,20 @@ pub enum AggregationError {
         found: Vec<usize>,
     },
     /// An initialisation that the adapter kind cannot have.
-    #[error("initialisation {init} is only possible for LoRA factors, the adapter is {kind:?}")]
+    #[error("initialisation {init} is for {supported:?} adapters, not {kind:?}")]
     UnsupportedInit {
         /// Its name.
         init: &'static str,
         /// The kind asked for.
         kind: AdapterKind,
+        /// The kinds that can begin so.
+        supported: &'static [AdapterKind],
+    },
+    /// An initialisation that needs two halves of the rank.
+    #[error("rank {rank} is odd: initialisation orthogonal gives half of its dimensions to each factor")]
+    OddRank {
+        /// The rank.
+        rank: usize,
     },
     /// No method has this name.
     #[error("there is no method {name:?}; the nearest name is {nearest:?}")]

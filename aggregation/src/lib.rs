@@ -30,7 +30,7 @@ pub use aggregate::{Aggregated, WeightedUpdate, aggregate};
 pub use central::PrivateMean;
 pub use cohort::Weighting;
 pub use error::AggregationError;
-pub use init::{Init, initial};
+pub use init::{INITS, Init, InitRow, initial, initial_from};
 pub use methods::{METHODS, Method};
 pub use strategy::{Contribution, Strategy};
 pub use updates::Updates;

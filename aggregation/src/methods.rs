@@ -39,9 +39,12 @@ pub const METHODS: &[Method] = &[
     krum::MULTI,
 ];
 
-const LORA: &[AdapterKind] = &[AdapterKind::Lora];
+/// Kinds in which the change of the weight is the product of the factors.
+const LORA: &[AdapterKind] = &[AdapterKind::Lora, AdapterKind::Olora];
+/// Kinds with the product of the factors in them, whatever is made of it.
+const MATRICES: &[AdapterKind] = &[AdapterKind::Lora, AdapterKind::Olora, AdapterKind::Dora];
 const VERA: &[AdapterKind] = &[AdapterKind::Vera];
-const ANY: &[AdapterKind] = &[AdapterKind::Lora, AdapterKind::Vera];
+const ANY: &[AdapterKind] = &[AdapterKind::Lora, AdapterKind::Vera, AdapterKind::Olora, AdapterKind::Dora];
 
 /// A federated method as it is known to users, and how to make one.
 #[derive(Clone, Copy)]

@@ -163,6 +163,7 @@ impl RunConfig {
             max_grad_norm: self.max_grad_norm,
             lora_dropout: self.lora.lora_dropout,
             proximal_mu: self.proximal_mu,
+            loraplus_lr_ratio: self.lora.loraplus_lr_ratio,
             privacy: self.privacy,
         })
     }
@@ -193,10 +194,23 @@ impl RunConfig {
     /// The adapter's kind: as configured, or as the method wants it.
     ///
     /// # Errors
-    /// A kind that the method does not serve.
+    /// A kind that the method does not serve; keys that say two kinds.
     pub fn adapter_kind(&self) -> Result<AdapterKind, ConfigError> {
         let method = self.method()?;
-        let kind = self.lora.peft_type.map_or(method.kinds[0], AdapterKind::from);
+        let asked = self.lora.peft_type.map_or(method.kinds[0], AdapterKind::from);
+        let kind = match (asked, self.lora.use_dora, self.init()? == Init::Olora) {
+            (asked, false, false) => asked,
+            (AdapterKind::Lora, true, false) => AdapterKind::Dora,
+            (AdapterKind::Lora, false, true) => AdapterKind::Olora,
+            (AdapterKind::Lora, ..) => {
+                let reason = "excludes init_lora_weights = \"olora\", which changes the base that DoRA measures";
+                return Err(ConfigError::invalid("lora.use_dora", reason));
+            }
+            _ => {
+                let reason = "or init_lora_weights = \"olora\" is only possible for LoRA factors";
+                return Err(ConfigError::invalid("lora.use_dora", reason));
+            }
+        };
         method.check(kind)?;
         Ok(kind)
     }
@@ -261,7 +275,8 @@ impl RunConfig {
             projection_seed: self.seed,
             modules,
             head,
-        };
+        }
+        .with_extras();
         spec.validate().map_err(|error| ConfigError::invalid("lora", error.to_string()))?;
         Ok(Arc::new(spec))
     }

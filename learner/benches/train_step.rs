@@ -168,6 +168,7 @@ fn plan(start: &Adapter, training: &Training<'_>, work: LocalWork) -> RoundPlan 
             max_grad_norm: 0.0,
             lora_dropout: 0.0,
             proximal_mu: 0.0,
+            loraplus_lr_ratio: 1.0,
             privacy: training.privacy,
         },
     }

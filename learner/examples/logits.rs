@@ -1,16 +1,18 @@
 //! Logits of texts under a PEFT adapter, ours or one that `peft` made:
 //!
 //! ```text
-//! cargo run --release -p fedlora-learner --example logits -- MODEL_DIR ADAPTER_DIR TEXTS.jsonl [mean|cls|pooler]
+//! cargo run --release -p fedlora-learner --example logits -- MODEL_DIR ADAPTER_DIR TEXTS.jsonl [mean|cls|pooler [OUT_DIR]]
 //! ```
+//! With `OUT_DIR`, the adapter is written there as we write it.
+//!
 //! Prints one JSON object a line, `{"text": …, "logits": […]}`, in the form that `tests/interop/peft_check.py` compares.
 
 use std::{error::Error, fs, path::Path, sync::Arc};
 
-use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, ModulePatterns, names, read_peft};
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, ModulePatterns, names, read_peft, write_peft};
 use fedlora_learner::{
-    Batch, GroupedAdapter, HeadForm, Inputs, Model, Pooling, Targets, TextTokenizer, device, load_pretrained,
-    selected_modules,
+    Batch, GroupedAdapter, HeadForm, Inputs, Model, ModelConfig, Pooling, Targets, TextTokenizer, device,
+    load_pretrained, selected_modules,
 };
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -23,6 +25,10 @@ struct PeftConfig {
     lora_alpha: f64,
     #[serde(default)]
     use_rslora: bool,
+    #[serde(default)]
+    use_dora: bool,
+    #[serde(default)]
+    init_lora_weights: serde_json::Value,
     target_modules: ModulePatterns,
 }
 
@@ -33,14 +39,17 @@ struct Line {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (model, adapter, texts, pooling) = match arguments.as_slice() {
-        [model, adapter, texts] => (model, adapter, texts, Pooling::Mean),
-        [model, adapter, texts, pooling] => (model, adapter, texts, serde_json::from_value(json!(pooling))?),
-        _ => return Err("expected MODEL_DIR ADAPTER_DIR TEXTS.jsonl [mean|cls|pooler]".into()),
+    let [model, adapter, texts, rest @ ..] = arguments.as_slice() else {
+        return Err("expected MODEL_DIR ADAPTER_DIR TEXTS.jsonl [mean|cls|pooler [OUT_DIR]]".into());
     };
-    let (model, tokenizer) = load_pretrained(Path::new(model), pooling, &device("cpu")?)?;
+    let pooling = rest.first().map_or(Ok(Pooling::Mean), |pooling| serde_json::from_value(json!(pooling)))?;
+    let config = ModelConfig { path: model.into(), pooling, random_weights: false };
+    let (model, tokenizer) = load_pretrained(&config.path, pooling, &device("cpu")?)?;
     let tokenizer = tokenizer.truncated(128)?;
     let adapter = read(Path::new(adapter), &*model)?;
+    if let Some(out) = rest.get(1) {
+        write_peft(Path::new(out), &adapter, &config.peft(0.0))?;
+    }
     for line in fs::read_to_string(texts)?.lines().filter(|line| !line.trim().is_empty()) {
         let Line { text } = serde_json::from_str(line)?;
         println!("{}", json!({ "text": text, "logits": logits(&*model, &tokenizer, &adapter, &text)? }));
@@ -53,8 +62,13 @@ fn read(directory: &Path, model: &dyn Model) -> Result<Adapter, Box<dyn Error>> 
     let weights = fs::read(directory.join("adapter_model.safetensors"))?;
     let [head_weight, _] = HeadForm::tensors(model.head().output);
     let labels = SafeTensors::deserialize(&weights)?.tensor(&names::extra(&head_weight))?.shape()[0];
+    let kind = match (config.use_dora, config.init_lora_weights.as_str()) {
+        (true, _) => AdapterKind::Dora,
+        (false, Some("olora")) => AdapterKind::Olora,
+        (false, _) => AdapterKind::Lora,
+    };
     let spec = AdapterSpec {
-        kind: AdapterKind::Lora,
+        kind,
         rank: config.r,
         alpha: config.lora_alpha,
         use_rslora: config.use_rslora,
@@ -62,7 +76,7 @@ fn read(directory: &Path, model: &dyn Model) -> Result<Adapter, Box<dyn Error>> 
         modules: selected_modules(model, &config.target_modules.into())?,
         head: model.head_spec(labels),
     };
-    let spec = Arc::new(spec);
+    let spec = Arc::new(spec.with_extras());
     Ok(read_peft(directory, &spec, &Adapter::zeros(Arc::clone(&spec))?)?)
 }
 

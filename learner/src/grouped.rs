@@ -10,7 +10,7 @@ mod vera;
 use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fedlora_adapter::{Adapter, AdapterSpec, Directive, Factors, HeadPolicy, ModuleName, Side};
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Directive, Factors, HeadPolicy, ModuleName, Side, names};
 
 use self::vera::Projections;
 use crate::{LearnerError, ops::Lora};
@@ -190,6 +190,14 @@ impl GroupedAdapter {
             None => (a, b),
         };
         Some(Lora { a, b, scale: self.spec().scaling() as f32, rows: rows.to_vec(), mask })
+    }
+
+    /// `DoRA`'s magnitudes of a module, `[G, d_out, 1]`; none for other kinds.
+    pub(crate) fn magnitude(&self, module: &ModuleName) -> Option<Tensor<3>> {
+        if self.spec().kind != AdapterKind::Dora {
+            return None;
+        }
+        self.value(&ParameterKey::Head(names::magnitude(module)))
     }
 
     fn value(&self, key: &ParameterKey) -> Option<Tensor<3>> {

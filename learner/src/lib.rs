@@ -32,8 +32,8 @@ pub use error::LearnerError;
 pub use evaluate::{Evaluation, EvaluationPlan, evaluate};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
 pub use model::{
-    Activation, Bert, BertConfig, HEAD_BIAS, HEAD_WEIGHT, HeadForm, Model, ModelConfig, Pooling, Pretraining, Vit, VitConfig,
-    load_pretrained, random_pretrained, selected_modules, target_modules,
+    Activation, Bert, BertConfig, HEAD_BIAS, HEAD_WEIGHT, HeadForm, Model, ModelConfig, Pooling, Pretraining, Vit,
+    VitConfig, load_pretrained, random_pretrained, selected_modules, target_modules,
 };
 pub use tokenizer::TextTokenizer;
 pub use toy::ToyTrainer;

@@ -8,6 +8,7 @@ mod linear;
 mod pass;
 mod pooling;
 mod pretrained;
+mod residual;
 mod source;
 mod targets;
 mod vit;
@@ -94,7 +95,7 @@ pub trait Model: Debug + Send + Sync {
                 return Err(LearnerError::AdaptedModule { module, expected, found });
             }
         }
-        if self.head().labels(&spec.head, self.feature_width()).is_some() {
+        if self.head().labels(&spec.classifier(), self.feature_width()).is_some() {
             return Ok(());
         }
         let found = spec.head.iter().map(|(name, shape)| (name.clone(), shape.clone())).collect();

@@ -163,6 +163,7 @@ mod tests {
             max_grad_norm: 0.0,
             lora_dropout: 0.0,
             proximal_mu: 0.0,
+            loraplus_lr_ratio: 1.0,
             privacy: None,
         };
         let directive = Directive { train, upload: train, download: train, head };

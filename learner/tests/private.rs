@@ -74,6 +74,7 @@ fn plan(world: &World, train: Factors, head: HeadPolicy, batch_size: usize, term
             max_grad_norm: 0.0,
             lora_dropout: 0.0,
             proximal_mu: 0.0,
+            loraplus_lr_ratio: 1.0,
             privacy: terms,
         },
     }

@@ -189,6 +189,7 @@ fn plan(adapter: &Adapter, steps: u32) -> RoundPlan {
             max_grad_norm: 0.0,
             lora_dropout: 0.0,
             proximal_mu: 0.0,
+            loraplus_lr_ratio: 1.0,
             privacy: None,
         },
     }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use fedlora_adapter::{
-    Adapter, AdapterKind, AdapterSpec, Factors, LayerNumbers, ModulePatterns, ModuleSelection, Tensor, names,
+    Adapter, AdapterKind, AdapterSpec, Factors, KINDS, LayerNumbers, ModuleName, ModulePatterns, ModuleSelection, Seed,
+    Tensor, names,
 };
 use fedlora_learner::{
     Batch, GroupedAdapter, HeadForm, Inputs, LearnerError, Model, ParameterKey, Pooling, Targets, TextTokenizer,
@@ -31,6 +32,9 @@ struct Reference {
     unigram_ids: Vec<Vec<u32>>,
     #[serde(default)]
     selections: Vec<Selected>,
+    /// Classification with adapters of other kinds.
+    #[serde(default)]
+    kinds: BTreeMap<String, Classification>,
 }
 
 #[derive(Deserialize)]
@@ -157,48 +161,84 @@ fn name(key: &ParameterKey) -> String {
     }
 }
 
-/// An adapter of every linear layer whose tensors follow the formula, in the order of their names in files.
-fn adapter(model: &dyn Model) -> Adapter {
+fn spec(model: &dyn Model, kind: AdapterKind, targets: &[&str]) -> Arc<AdapterSpec> {
+    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
     let spec = AdapterSpec {
-        kind: AdapterKind::Lora,
+        kind,
         rank: 2,
         alpha: 6.0,
         use_rslora: false,
         projection_seed: 0,
-        modules: target_modules(model, &["all-linear".to_owned()]).unwrap(),
+        modules: target_modules(model, &targets).unwrap(),
         head: model.head_spec(3),
     };
-    let (spec, mut modules, mut head) = Adapter::zeros(Arc::new(spec)).unwrap().into_parts();
+    Arc::new(spec.with_extras())
+}
+
+/// An adapter whose tensors follow the formula, in the order of their names in files.
+fn adapter(spec: Arc<AdapterSpec>) -> Adapter {
+    let (spec, mut modules, mut head) = Adapter::zeros(spec).unwrap().into_parts();
     let mut tensors = BTreeMap::new();
     for (module, factors) in &mut modules {
         tensors.insert(format!("base_model.model.{module}.lora_A.weight"), &mut factors.a);
         tensors.insert(format!("base_model.model.{module}.lora_B.weight"), &mut factors.b);
     }
     tensors.extend(head.iter_mut().map(|(name, tensor)| (names::extra(name), tensor)));
-    for (index, tensor) in tensors.into_values().enumerate() {
+    for (index, (name, tensor)) in tensors.into_iter().enumerate() {
         *tensor = wave(tensor.shape(), index);
+        if name.ends_with("magnitude_vector") {
+            tensor.values_mut().iter_mut().for_each(|value| *value += 1.0);
+        }
     }
     Adapter::new(spec, modules, head).unwrap()
+}
+
+/// Holds logits and the gradient of every trained tensor against PEFT's.
+fn assert_classifies(family: &str, kind: AdapterKind, targets: &[&str], expected: &Classification) {
+    let (reference, (model, tokenizer)) = (reference(family), load(&directory(family), Pooling::Pooler));
+    let examples = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
+    let adapter = adapter(spec(&*model, kind, targets));
+    model.check(adapter.spec()).unwrap();
+    let grouped = GroupedAdapter::new(&[&adapter], Factors::Both, true, &model.device()).unwrap();
+    let grouped = grouped.with_examples(vec![reference.labels.len()]);
+    let logits = model.forward(&examples, &grouped, None);
+    assert_near(family, &values(logits.clone().inner()), &expected.logits);
+    let gradients = log_probabilities(logits, &reference.labels).mean().neg().backward();
+    assert_eq!(grouped.parameters().len(), expected.gradients.len());
+    for parameter in grouped.parameters() {
+        let name = name(&parameter.key);
+        let found = values(parameter.value.grad(&gradients).unwrap());
+        assert_near(&format!("{family} {kind:?} {name}"), &found, &expected.gradients[&name]);
+    }
 }
 
 #[test]
 fn logits_and_gradients_are_those_of_peft_in_the_familys_own_classifier() {
     for family in FAMILIES {
-        let (reference, (model, tokenizer)) = (reference(family), load(&directory(family), Pooling::Pooler));
-        let expected = &reference.classification;
-        let examples = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
-        let adapter = adapter(&*model);
-        model.check(adapter.spec()).unwrap();
-        let grouped = GroupedAdapter::new(&[&adapter], Factors::Both, true, &model.device()).unwrap();
-        let grouped = grouped.with_examples(vec![reference.labels.len()]);
-        let logits = model.forward(&examples, &grouped, None);
-        assert_near(family, &values(logits.clone().inner()), &expected.logits);
-        let gradients = log_probabilities(logits, &reference.labels).mean().neg().backward();
-        assert_eq!(grouped.parameters().len(), expected.gradients.len());
-        for parameter in grouped.parameters() {
-            let name = name(&parameter.key);
-            let found = values(parameter.value.grad(&gradients).unwrap());
-            assert_near(&format!("{family} {name}"), &found, &expected.gradients[&name]);
+        assert_classifies(family, AdapterKind::Lora, &["all-linear"], &reference(family).classification);
+    }
+}
+
+#[test]
+fn dora_and_olora_are_those_of_peft() {
+    let expected = reference("tiny_distilbert").kinds;
+    for (name, kind) in [("dora", AdapterKind::Dora), ("olora", AdapterKind::Olora)] {
+        assert_classifies("tiny_distilbert", kind, &["q_lin", "lin1"], &expected[name]);
+    }
+}
+
+#[test]
+fn every_kind_starts_at_the_base_model() {
+    for (family, targets) in [("tiny_distilbert", ["q_lin", "lin2"]), ("tiny_roberta", ["query", "output.dense"])] {
+        let (reference, (model, tokenizer)) = (reference(family), load(&directory(family), Pooling::Mean));
+        let texts = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
+        for row in KINDS {
+            let weight = |module: &ModuleName| model.frozen_weight(module);
+            let adapter = Adapter::initial_over(spec(&*model, row.kind, &targets), Seed(3), &weight).unwrap();
+            let grouped = GroupedAdapter::new(&[&adapter], Factors::Neither, false, &model.device()).unwrap();
+            let grouped = grouped.with_examples(vec![reference.labels.len()]);
+            let found = values(model.features(&texts, Some(&grouped), None));
+            assert_near(row.name, &found, &reference.features["mean"]);
         }
     }
 }
@@ -243,7 +283,7 @@ fn no_text_has_more_tokens_than_the_model_has_positions() {
 fn a_head_of_another_form_is_refused() {
     let (model, _) = load(&directory("tiny_roberta"), Pooling::Pooler);
     let linear = load(&directory("tiny_roberta"), Pooling::Cls).0;
-    let spec = AdapterSpec { head: linear.head_spec(3), ..(**adapter(&*model).spec()).clone() };
+    let spec = AdapterSpec { head: linear.head_spec(3), ..(*spec(&*model, AdapterKind::Lora, &["query"])).clone() };
     let error = model.check(&spec).unwrap_err().to_string();
     assert!(error.contains("classifier.out_proj.weight"), "{error}");
 }
@@ -253,7 +293,7 @@ fn every_selection_means_the_modules_that_peft_finds() {
     let (model, _) = load(&directory("tiny_roberta"), Pooling::Pooler);
     for expected in reference("tiny_roberta").selections {
         let found = selected_modules(&*model, &expected.selection()).unwrap();
-        let found: Vec<&str> = found.keys().map(|name| name.as_str()).collect();
+        let found: Vec<&str> = found.keys().map(ModuleName::as_str).collect();
         assert_eq!(found, expected.modules, "{:?}", expected.selection());
     }
     let all = ModulePatterns::Expression("all-linear".to_owned());
@@ -276,7 +316,10 @@ fn a_selection_that_cannot_be_meant_is_refused() {
         assert!(matches!(error(excluded), LearnerError::ModulePattern { key: "exclude_modules", .. }));
     }
     let bare = error(expression("query"));
-    assert!(matches!(&bare, LearnerError::TargetExpression { known, .. } if known.contains(&"query".to_owned())), "{bare}");
+    assert!(
+        matches!(&bare, LearnerError::TargetExpression { known, .. } if known.contains(&"query".to_owned())),
+        "{bare}"
+    );
     let layers = ModuleSelection { layers_to_transform: Some(LayerNumbers::One(0)), ..expression(".*query") };
     assert!(matches!(error(layers), LearnerError::LayersOfExpression));
     let names = ModulePatterns::Names(vec!["query".to_owned()]);

@@ -5,7 +5,7 @@ mod tiny_vit;
 use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{
-    Adapter, AdapterKind, AdapterSpec, ClientId, Digest, Directive, Factors, HeadPolicy, LocalHyperparameters,
+    Adapter, AdapterKind, AdapterSpec, ClientId, Digest, Directive, Factors, HeadPolicy, KINDS, LocalHyperparameters,
     LocalWork, Optimizer, Purpose, RoundId, RoundPlan, Schedule, Seed, Tensor,
 };
 use fedlora_learner::{
@@ -36,6 +36,7 @@ fn local() -> LocalHyperparameters {
         max_grad_norm: 1.0,
         lora_dropout: 0.0,
         proximal_mu: 0.0,
+        loraplus_lr_ratio: 1.0,
         privacy: None,
     }
 }
@@ -244,12 +245,49 @@ fn dropout_masks_belong_to_the_client() {
 }
 
 #[test]
-fn vectors_of_vera_train_as_factors_do() {
-    let mut world = World::new();
-    world.start = start(world.model.as_ref(), AdapterKind::Vera);
-    let together = world.train(3, plan(&world.start, local()), &[1, 2, 3]);
-    assert_eq!(together, world.train(1, plan(&world.start, local()), &[1, 2, 3]));
-    assert_ne!(together[0].adapter, world.start);
+fn adapters_of_every_kind_train_to_the_same_bits_alone_and_beside_others() {
+    for kind in KINDS.iter().map(|row| row.kind) {
+        let mut world = World::new();
+        world.start = start(world.model.as_ref(), kind);
+        for local in [local(), LocalHyperparameters { lora_dropout: 0.3, ..local() }] {
+            let together = world.train(3, plan(&world.start, local.clone()), &[1, 2, 3]);
+            assert_eq!(together, world.train(1, plan(&world.start, local), &[1, 2, 3]), "{kind:?}");
+            assert_ne!(together[0].adapter, world.start);
+        }
+    }
+}
+
+#[test]
+fn lora_plus_multiplies_the_rate_of_b_and_of_nothing_else() {
+    let world = World::new();
+    let after = |loraplus_lr_ratio, optimizer| {
+        let local = LocalHyperparameters {
+            loraplus_lr_ratio,
+            optimizer,
+            work: LocalWork::Steps(1),
+            learning_rate: 2.0_f64.powi(-10),
+            schedule: Schedule::Constant,
+            max_grad_norm: 0.0,
+            ..local()
+        };
+        world.one(local).adapter
+    };
+    let sgd = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+    let adamw = Optimizer::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.1 };
+    for optimizer in [sgd, adamw] {
+        let (plain, faster) = (after(1.0, optimizer), after(16.0, optimizer));
+        assert_eq!(plain.head(), faster.head());
+        for (name, start) in world.start.modules() {
+            let (plain, faster) = (&plain.modules()[name], &faster.modules()[name]);
+            assert_eq!(plain.a, faster.a);
+            let steps = start.b.values().iter().zip(plain.b.values()).zip(faster.b.values());
+            for ((start, plain), faster) in steps {
+                // Values below 0.2, each rounded to 2^-24 of that, on both sides; sixteen times on one of them.
+                assert!(((faster - start) - 16.0 * (plain - start)).abs() < 0.2 * 17.0 * 2.0 * f32::EPSILON);
+                assert!((faster - start).abs() > 0.0);
+            }
+        }
+    }
 }
 
 #[test]

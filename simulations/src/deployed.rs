@@ -17,6 +17,7 @@ use fedlora_coordinator::{
     RunStatus,
     config::{CentralPrivacy, ClientSampling, ConfigError},
 };
+use fedlora_learner::LearnerError;
 
 use crate::{
     SimulationError, builtin,
@@ -102,6 +103,7 @@ fn description(config: &Config, material: &Material, spec: &AdapterSpec) -> Resu
     } else {
         config.model.digest()?
     };
+    let first_values = spec.first_values(&|module| material.model.frozen_weight(module)).map_err(LearnerError::from)?;
     Ok(ModelDescription {
         base_model: material.peft.base_model.clone(),
         task_type: material.peft.task_type.clone(),
@@ -109,5 +111,6 @@ fn description(config: &Config, material: &Material, spec: &AdapterSpec) -> Resu
         modules: spec.modules.clone(),
         head: spec.head.clone(),
         labels: material.train.label_names().to_vec(),
+        first_values,
     })
 }

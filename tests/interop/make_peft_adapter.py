@@ -15,20 +15,29 @@ from pooled import HEAD_BIAS, HEAD_WEIGHT, WEIGHTS, Logits, load_base, read_line
 from safetensors.torch import load_file, save_file
 
 RANK, ALPHA = 8, 16
-TARGETS = ["query", "value"]
+KINDS = {
+    "lora": {}, "rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "olora": {"init_lora_weights": "olora"},
+    "gaussian": {"init_lora_weights": "gaussian"}, "orthogonal": {"init_lora_weights": "orthogonal"},
+}
 
 
-def adapter_config(kind: str, pooling: str) -> LoraConfig | VeraConfig:
-    task = "SEQ_CLS" if pooling == "pooler" else "FEATURE_EXTRACTION"
+def adapter_config(kind: str, pooling: str, targets: list[str], base: torch.nn.Module) -> LoraConfig | VeraConfig:
+    common = {"r": RANK, "target_modules": targets, "task_type": "FEATURE_EXTRACTION"}
+    if pooling == "pooler":
+        # `peft` saves what is called a classifier by itself, and DistilBERT's other layer where it is asked to.
+        saved = ["pre_classifier"] if hasattr(base, "pre_classifier") else None
+        common |= {"task_type": "SEQ_CLS", "modules_to_save": saved}
     if kind == "vera":
-        return VeraConfig(r=RANK, target_modules=TARGETS, task_type=task, save_projection=True)
-    return LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TARGETS, task_type=task, use_rslora=kind == "rslora")
+        return VeraConfig(**common, save_projection=True)
+    return LoraConfig(**common, lora_alpha=ALPHA, **KINDS[kind])
 
 
 def randomise(model: torch.nn.Module) -> None:
     """Gives every trained tensor values, those that start at zero included."""
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and "lora_A" not in name:
+        if parameter.requires_grad and "magnitude" in name:
+            parameter.data *= 0.5 + torch.rand_like(parameter)
+        elif parameter.requires_grad and "lora_A" not in name:
             torch.nn.init.normal_(parameter, std=0.5 if "classifier" in name else 0.1)
 
 
@@ -36,7 +45,7 @@ def save(model: torch.nn.Module, out: Path, labels: int, width: int) -> dict[str
     """Saves the adapter; a bare encoder's head is added to its file, under the names that a classifier would use."""
     model.save_pretrained(out)
     tensors = load_file(out / WEIGHTS)
-    if HEAD_WEIGHT not in tensors:
+    if not any("classifier" in name for name in tensors):
         tensors[HEAD_WEIGHT] = torch.randn(labels, width) * 0.5
         tensors[HEAD_BIAS] = torch.randn(labels) * 0.5
         save_file(tensors, out / WEIGHTS, metadata={"format": "pt"})
@@ -50,7 +59,8 @@ def main() -> int:
     parser.add_argument(
         "--texts", type=Path, default=Path(__file__).with_name("texts.jsonl"), help="JSON lines with text"
     )
-    parser.add_argument("--kind", choices=["lora", "rslora", "vera"], default="lora")
+    parser.add_argument("--kind", choices=[*KINDS, "vera"], default="lora")
+    parser.add_argument("--targets", nargs="+", default=["query", "value"], help="q_lin v_lin for DistilBERT")
     parser.add_argument("--pooling", choices=["mean", "cls", "pooler"], default="mean")
     parser.add_argument("--labels", type=int, default=3)
     parser.add_argument("--max-length", type=int, default=128)
@@ -59,7 +69,7 @@ def main() -> int:
 
     torch.manual_seed(args.seed)
     base = load_base(args.model, args.pooling, args.labels)
-    model = get_peft_model(base, adapter_config(args.kind, args.pooling)).eval()
+    model = get_peft_model(base, adapter_config(args.kind, args.pooling, args.targets, base)).eval()
     randomise(model)
     head = save(model, args.out, args.labels, base.config.hidden_size)
     logits = Logits(args.model, model, head, args.pooling)

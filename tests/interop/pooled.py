@@ -18,6 +18,7 @@ warnings.filterwarnings("ignore", category=FutureWarning)
 WEIGHTS = "adapter_model.safetensors"
 HEAD_WEIGHT = "base_model.model.classifier.weight"
 HEAD_BIAS = "base_model.model.classifier.bias"
+ROBERTA_BIAS = "base_model.model.classifier.out_proj.bias"
 
 
 def load_base(model_dir: Path, pooling: str, labels: int) -> torch.nn.Module:
@@ -34,7 +35,7 @@ def load_base(model_dir: Path, pooling: str, labels: int) -> torch.nn.Module:
 def load_adapted(model_dir: Path, adapter_dir: Path, pooling: str) -> tuple[PeftModel, dict[str, torch.Tensor]]:
     """The base model with the adapter in it, and the tensors of the adapter's file."""
     tensors = load_file(adapter_dir / WEIGHTS)
-    base = load_base(model_dir, pooling, labels=len(tensors[HEAD_BIAS]))
+    base = load_base(model_dir, pooling, labels=len(tensors.get(ROBERTA_BIAS, tensors.get(HEAD_BIAS))))
     model = PeftModel.from_pretrained(base, adapter_dir).eval()
     check_loaded(model, tensors)
     return model, tensors

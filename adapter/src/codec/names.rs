@@ -9,11 +9,26 @@ pub const VERA_A: &str = "base_model.vera_A";
 /// VeRA's shared `B_f`.
 pub const VERA_B: &str = "base_model.vera_B";
 
+/// What follows a module's name in that of its magnitudes.
+const MAGNITUDE: &str = ".lora_magnitude_vector";
+
 /// File name of one factor of a module.
 #[must_use]
 pub fn factor(kind: AdapterKind, module: &ModuleName, side: Side) -> String {
     // Once for every tensor of every client's update, where formatting would cost several times as much.
     [PREFIX, module.as_str(), ".", suffix(kind, side)].concat()
+}
+
+/// Name of DoRA's magnitudes of a module, as of an extra tensor.
+#[must_use]
+pub fn magnitude(module: &ModuleName) -> String {
+    [module.as_str(), MAGNITUDE].concat()
+}
+
+/// Whether an extra tensor has the name of a magnitude.
+#[must_use]
+pub fn is_magnitude(extra: &str) -> bool {
+    extra.ends_with(MAGNITUDE)
 }
 
 /// File name of an extra tensor.
@@ -26,9 +41,9 @@ pub fn extra(name: &str) -> String {
 #[must_use]
 pub fn suffix(kind: AdapterKind, side: Side) -> &'static str {
     match (kind, side) {
-        (AdapterKind::Lora, Side::A) => "lora_A.weight",
-        (AdapterKind::Lora, Side::B) => "lora_B.weight",
         (AdapterKind::Vera, Side::A) => "vera_lambda_d",
         (AdapterKind::Vera, Side::B) => "vera_lambda_b",
+        (_, Side::A) => "lora_A.weight",
+        (_, Side::B) => "lora_B.weight",
     }
 }

@@ -32,7 +32,12 @@ pub(super) fn read(bytes: &[u8], spec: &Arc<AdapterSpec>, initial: &Adapter) -> 
     }
     let mut head = BTreeMap::new();
     for (name, tensor) in initial.head() {
-        head.insert(name.clone(), unused.take_extra(name)?.unwrap_or_else(|| tensor.clone()));
+        let found = match unused.take_extra(name)? {
+            // Magnitudes are no head that a reader may add: without them the factors mean nothing.
+            None if spec.is_magnitude(name) => return Err(AdapterError::MissingTensor { name: names::extra(name) }),
+            found => found.unwrap_or_else(|| tensor.clone()),
+        };
+        head.insert(name.clone(), found);
     }
     match unused.names.pop_first() {
         Some(name) => Err(AdapterError::UnexpectedTensor { name }),

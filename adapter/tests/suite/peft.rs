@@ -3,14 +3,17 @@
 use std::{fs, path::Path, sync::Arc};
 
 use fedlora_adapter::{
-    Adapter, AdapterError, AdapterKind, AdapterSpec, PeftOptions, TensorRef, VeraProjections, encode, read_peft,
+    Adapter, AdapterError, AdapterKind, AdapterSpec, KINDS, PeftOptions, TensorRef, VeraProjections, encode, read_peft,
     write_peft,
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-use crate::support::{adapter, any_adapter, changed, spec};
+use crate::support::{adapter, any_adapter, changed, report, spec};
+
+/// Magnitudes of the first module.
+const DORA: &str = "encoder.layer.0.query.lora_magnitude_vector";
 
 pub(crate) fn options(task_type: Option<&str>) -> PeftOptions {
     PeftOptions { base_model: "models/tiny".to_owned(), task_type: task_type.map(str::to_owned), dropout: 0.05 }
@@ -78,6 +81,7 @@ fn the_configuration_of_lora_has_the_keys_that_peft_reads() {
         "lora_alpha": 8.0,
         "lora_dropout": 0.05,
         "use_rslora": false,
+        "use_dora": false,
         "init_lora_weights": true,
         "bias": "none",
         "fan_in_fan_out": false,
@@ -85,6 +89,34 @@ fn the_configuration_of_lora_has_the_keys_that_peft_reads() {
         "modules_to_save": ["classifier"],
     });
     assert_eq!(config(folder.path()), expected);
+}
+
+#[test]
+fn dora_and_olora_say_what_they_are_and_are_read_as_nothing_else() {
+    for (kind, key, value) in
+        [(AdapterKind::Dora, "use_dora", json!(true)), (AdapterKind::Olora, "init_lora_weights", json!("olora"))]
+    {
+        let adapter = adapter(&spec(kind), 1.0);
+        let folder = written(&adapter);
+        assert_eq!((&config(folder.path())["peft_type"], &config(folder.path())[key]), (&json!("LORA"), &value));
+        assert_eq!(config(folder.path())["modules_to_save"], json!(["classifier"]), "magnitudes are no module");
+        assert_eq!(read(folder.path(), &spec(kind)).expect("just written"), adapter);
+        for other in KINDS.iter().filter(|row| row.kind != kind) {
+            read(folder.path(), &spec(other.kind)).expect_err(other.name);
+        }
+    }
+}
+
+#[test]
+fn dora_without_its_magnitudes_is_refused() {
+    let folder = written(&adapter(&spec(AdapterKind::Dora), 1.0));
+    rename(folder.path(), |name| {
+        if name.ends_with("1.value.lora_magnitude_vector") { String::new() } else { name.to_owned() }
+    });
+    let error = report(&read(folder.path(), &spec(AdapterKind::Dora)).expect_err("incomplete"));
+    assert!(error.contains("1.value.lora_magnitude_vector"), "{error}");
+    let spec = changed(&spec(AdapterKind::Dora), |spec| spec.head.clear());
+    assert!(matches!(spec.validate(), Err(AdapterError::Spec(_))));
 }
 
 #[test]
@@ -128,6 +160,7 @@ fn tensors_have_the_names_and_layout_of_peft() {
     for (kind, factors) in [
         (AdapterKind::Lora, ["query.lora_A.weight", "query.lora_B.weight"]),
         (AdapterKind::Vera, ["query.vera_lambda_d", "query.vera_lambda_b"]),
+        (AdapterKind::Dora, ["query.lora_A.weight", "query.lora_magnitude_vector"]),
     ] {
         let adapter = adapter(&spec(kind), 1.0);
         let folder = written(&adapter);
@@ -136,10 +169,12 @@ fn tensors_have_the_names_and_layout_of_peft() {
         let shape = |name: &str| file.tensor(name).expect("written").shape().to_vec();
         let first = adapter.modules().values().next().expect("a module");
         assert_eq!(shape(&format!("base_model.model.encoder.layer.0.{}", factors[0])), first.a.shape());
-        assert_eq!(shape(&format!("base_model.model.encoder.layer.0.{}", factors[1])), first.b.shape());
+        let second = if kind == AdapterKind::Dora { &adapter.head()[DORA] } else { &first.b };
+        assert_eq!(shape(&format!("base_model.model.encoder.layer.0.{}", factors[1])), second.shape());
         assert_eq!(shape("base_model.model.classifier.weight"), [2, 8]);
         let projections = if kind == AdapterKind::Vera { 2 } else { 0 };
-        assert_eq!(file.len(), 2 * 2 + 2 + projections);
+        let magnitudes = if kind == AdapterKind::Dora { 2 } else { 0 };
+        assert_eq!(file.len(), 2 * 2 + 2 + projections + magnitudes);
     }
 }
 

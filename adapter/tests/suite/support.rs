@@ -11,7 +11,7 @@ use proptest::{collection::btree_map, prelude::*};
 /// Two modules and a head, all sizes different from each other and from the rank.
 pub(crate) fn spec(kind: AdapterKind) -> Arc<AdapterSpec> {
     let module = |name: &str, d_in, d_out| (ModuleName::new(name), ModuleSpec { d_in, d_out });
-    Arc::new(AdapterSpec {
+    let spec = AdapterSpec {
         kind,
         rank: 3,
         alpha: 8.0,
@@ -19,7 +19,8 @@ pub(crate) fn spec(kind: AdapterKind) -> Arc<AdapterSpec> {
         projection_seed: 11,
         modules: BTreeMap::from([module("encoder.layer.0.query", 7, 5), module("encoder.layer.1.value", 4, 6)]),
         head: BTreeMap::from([("classifier.bias".to_owned(), vec![2]), ("classifier.weight".to_owned(), vec![2, 8])]),
-    })
+    };
+    Arc::new(spec.with_extras())
 }
 
 /// A specification with something changed.
@@ -158,11 +159,12 @@ pub(crate) fn any_spec() -> impl Strategy<Value = Arc<AdapterSpec>> {
     // Names are the world's: quotes, controls and other scripts must survive JSON.
     let modules = btree_map("\\PC{0,6}[\"\\\\\u{1}é漢a-z.]{1,8}".prop_map(ModuleName::new), module, 1..4);
     let head = btree_map("[a-z]{1,5}\\.(weight|bias)", prop::collection::vec(0_usize..4, 0..4), 0..3);
-    (prop_oneof![Just(AdapterKind::Lora), Just(AdapterKind::Vera)], 1_usize..5, modules, head, any::<bool>()).prop_map(
-        |(kind, rank, modules, head, use_rslora)| {
-            Arc::new(AdapterSpec { kind, rank, alpha: 4.0, use_rslora, projection_seed: 1, modules, head })
-        },
-    )
+    // OLoRA's rank has a limit that the others' does not; its tensors are LoRA's.
+    let kinds = prop_oneof![Just(AdapterKind::Lora), Just(AdapterKind::Vera), Just(AdapterKind::Dora)];
+    (kinds, 1_usize..5, modules, head, any::<bool>()).prop_map(|(kind, rank, modules, head, use_rslora)| {
+        let spec = AdapterSpec { kind, rank, alpha: 4.0, use_rslora, projection_seed: 1, modules, head };
+        Arc::new(spec.with_extras())
+    })
 }
 
 /// Any specification with an adapter of any finite values.

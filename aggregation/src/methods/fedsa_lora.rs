@@ -8,7 +8,7 @@
 use fedlora_adapter::{Directive, Factors, HeadPolicy, LoraFactors, RoundId, Side};
 use serde::{Deserialize, Serialize};
 
-use super::{LORA, Method, VERA as VERA_ONLY, fedavg};
+use super::{MATRICES, Method, VERA as VERA_ONLY, fedavg};
 use crate::{AggregationError, Contribution, Strategy, parameters};
 
 /// The registry's row.
@@ -17,7 +17,7 @@ pub(super) const METHOD: Method = Method {
     title: "Selective Aggregation for Low-Rank Adaptation in Federated Learning",
     arxiv: "2410.01463",
     summary: "average A, every client keeps its own B and head",
-    kinds: LORA,
+    kinds: MATRICES,
     use_rslora: None,
     init: None,
     is_reference: false,

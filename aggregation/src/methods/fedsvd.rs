@@ -10,7 +10,7 @@
 use fedlora_adapter::{Directive, Factors, HeadPolicy, LoraFactors, RoundId, Side, TensorSource};
 use serde::{Deserialize, Serialize};
 
-use super::{LORA, Method, fedavg};
+use super::{MATRICES, Method, fedavg};
 use crate::{
     AggregationError, Contribution, Strategy,
     low_rank::{self, Matrix, Rotation},
@@ -26,7 +26,7 @@ pub(super) const METHOD: Method = Method {
     title: "FedSVD: Adaptive Orthogonalization for Private Federated Learning with LoRA",
     arxiv: "2505.12805",
     summary: "train B only, re-factor the averaged product by its SVD: exact, orthonormal A",
-    kinds: LORA,
+    kinds: MATRICES,
     use_rslora: None,
     init: None,
     is_reference: false,

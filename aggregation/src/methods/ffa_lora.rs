@@ -4,10 +4,10 @@
 //! the products is the product of the means, so averaging is exact. The variant with orthonormal rows of `A` is the one
 //! that `FedSVD` must be compared with: under plain or noisy SGD the two are the same algorithm.
 
-use fedlora_adapter::{Directive, Factors, HeadPolicy, LoraFactors, RoundId, Side};
+use fedlora_adapter::{AdapterKind, Directive, Factors, HeadPolicy, LoraFactors, RoundId, Side};
 use serde::{Deserialize, Serialize};
 
-use super::{ANY, LORA, Method, fedavg};
+use super::{ANY, Method, fedavg};
 use crate::{AggregationError, Contribution, Init, Strategy, parameters};
 
 /// The registry's row.
@@ -28,7 +28,8 @@ pub(super) const METHOD: Method = Method {
 pub(super) const ORTHONORMAL: Method = Method {
     name: "ffa-orthonormal",
     summary: "FFA-LoRA with orthonormal rows of A: what FedSVD is under SGD",
-    kinds: LORA,
+    // OLoRA's first A belongs to the base that is left.
+    kinds: &[AdapterKind::Lora, AdapterKind::Dora],
     init: Some(Init::Orthonormal),
     build: |table| Ok(Box::new(parameters::parse::<FfaLora>("ffa-orthonormal", table)?)),
     ..METHOD

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, ModuleName, ModuleSpec, Seed, Side, Tensor};
-use fedlora_aggregation::{AggregationError, Init, initial};
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, KINDS, ModuleName, ModuleSpec, Seed, Side, Tensor};
+use fedlora_aggregation::{AggregationError, INITS, Init, initial};
 
-use crate::support::{Dense, F32, awkward, factors, spec};
+use crate::support::{Dense, F32, awkward, dense, factors, spec};
 
 fn make(spec: &Arc<AdapterSpec>, init: Init, seed: u64) -> Result<Adapter, AggregationError> {
     initial(Arc::clone(spec), init, Seed(seed), &|_| None)
@@ -13,9 +13,12 @@ fn make(spec: &Arc<AdapterSpec>, init: Init, seed: u64) -> Result<Adapter, Aggre
 
 #[test]
 fn training_starts_at_the_base_model() {
-    for (kind, init) in
-        [(AdapterKind::Lora, Init::Default), (AdapterKind::Lora, Init::Orthonormal), (AdapterKind::Vera, Init::Default)]
-    {
+    for (kind, init) in [
+        (AdapterKind::Lora, Init::Default),
+        (AdapterKind::Lora, Init::Orthonormal),
+        (AdapterKind::Vera, Init::Default),
+        (AdapterKind::Lora, Init::Gaussian),
+    ] {
         let adapter = make(&awkward(kind), init, 1).expect("usable");
         assert!(factors(&adapter, Side::B).iter().all(|b| b.amax() == 0.0));
         assert!(factors(&adapter, Side::A).iter().all(|a| a.amax() > 0.0));
@@ -42,6 +45,58 @@ fn orthonormal_rows_are_orthonormal() {
 }
 
 #[test]
+fn gaussian_entries_have_the_deviation_of_peft() {
+    let adapter = make(&spec(AdapterKind::Lora, 8, &[(1024, 4)]), Init::Gaussian, 1).expect("usable");
+    let a = &factors(&adapter, Side::A)[0];
+    // 8192 normal values of deviation 1/8: five deviations of their mean, and of the mean of their squares.
+    assert!(a.mean().abs() < 5.0 / 8.0 / 8192.0_f64.sqrt());
+    assert!((a.norm_squared() / 8192.0 * 64.0 - 1.0).abs() < 5.0 * (2.0 / 8192.0_f64).sqrt());
+}
+
+#[test]
+fn orthogonal_factors_are_not_zero_but_their_product_is() {
+    let adapter = make(&spec(AdapterKind::Lora, 4, &[(512, 256)]), Init::Orthogonal, 1).expect("usable");
+    let (a, b) = (&factors(&adapter, Side::A)[0], &factors(&adapter, Side::B)[0]);
+    // Entries of deviation 0.1 · sqrt(1/2), for each of the r dimensions holds a part of r/2 of them.
+    for (matrix, values) in [(a, 2048.0), (b, 1024.0)] {
+        assert!((matrix.norm_squared() / values / 0.005 - 1.0).abs() < 0.25);
+    }
+    // Four products of entries below 0.5, each rounded to f32.
+    assert!((b * a).amax() < 4.0 * F32);
+    let odd = make(&awkward(AdapterKind::Lora), Init::Orthogonal, 1).expect_err("rank 3");
+    assert!(odd.to_string().contains("layer.0"), "{odd}");
+}
+
+#[test]
+fn olora_begins_with_the_qr_of_the_weight_and_dora_with_the_lengths_of_its_rows() {
+    let weight = |_: &ModuleName| Some(Tensor::from_fn(&[5, 7], |index| (0.37 * (index * index) as f32).sin()));
+    let olora = initial(spec(AdapterKind::Olora, 3, &[(7, 5)]), Init::Olora, Seed(1), &weight).expect("usable");
+    let b = &factors(&olora, Side::B)[0];
+    assert!((b.transpose() * b - Dense::identity(3, 3)).amax() < 5.0 * F32);
+    let dora = initial(spec(AdapterKind::Dora, 3, &[(7, 5)]), Init::Gaussian, Seed(1), &weight).expect("usable");
+    let whole = dense(&weight(&ModuleName::new("layer.0")).expect("a weight"));
+    let magnitudes = dora.head()["layer.0.lora_magnitude_vector"].values();
+    for (row, &magnitude) in magnitudes.iter().enumerate() {
+        assert!((f64::from(magnitude) - whole.row(row).norm()).abs() < 3.0 * F32);
+    }
+}
+
+#[test]
+fn every_initialisation_has_one_row_and_serves_the_kinds_that_it_lists() {
+    let weight = |_: &ModuleName| Some(Tensor::from_fn(&[5, 7], |index| (0.37 * (index * index) as f32).sin()));
+    for row in INITS {
+        assert_eq!(INITS.iter().filter(|other| other.init == row.init).count(), 1);
+        assert_eq!(serde_json::to_value(row.init).expect("a name"), row.name);
+        for kind in KINDS.iter().map(|row| row.kind) {
+            let made = initial(spec(kind, 2, &[(7, 5)]), row.init, Seed(1), &weight);
+            assert_eq!(made.is_ok(), row.kinds.contains(&kind), "{} {kind:?}", row.name);
+            let without = initial(spec(kind, 2, &[(7, 5)]), row.init, Seed(1), &|_| None);
+            assert_eq!(without.is_ok(), made.is_ok() && !row.needs_weights && !kind.row().needs_weights);
+        }
+    }
+}
+
+#[test]
 fn vera_starts_at_a_tenth() {
     let adapter = make(&awkward(AdapterKind::Vera), Init::Default, 2).expect("usable");
     assert!(
@@ -55,8 +110,8 @@ fn vera_starts_at_a_tenth() {
 
 #[test]
 fn equal_seeds_give_equal_bytes_and_others_do_not() {
-    for init in [Init::Default, Init::Orthonormal] {
-        let make = |seed| make(&awkward(AdapterKind::Lora), init, seed).expect("usable");
+    for init in [Init::Default, Init::Gaussian, Init::Orthonormal, Init::Orthogonal] {
+        let make = |seed| make(&spec(AdapterKind::Lora, 2, &[(7, 5), (6, 11)]), init, seed).expect("usable");
         assert_eq!(make(7).digest(), make(7).digest());
         assert_ne!(make(7).digest(), make(8).digest());
     }
@@ -96,7 +151,7 @@ fn impossible_requests_are_refused() {
         Err(AggregationError::InModule { source, .. }) => *source,
         other => panic!("{other:?}"),
     };
-    let vera = inner(make(&awkward(AdapterKind::Vera), Init::Orthonormal, 1));
+    let vera = make(&awkward(AdapterKind::Vera), Init::Orthonormal, 1).expect_err("no matrices");
     assert!(matches!(vera, AggregationError::UnsupportedInit { init: "orthonormal", .. }));
     let wide = inner(make(&spec(AdapterKind::Lora, 4, &[(3, 9)]), Init::Orthonormal, 1));
     assert!(matches!(wide, AggregationError::RankTooLarge { rank: 4, width: 3 }));

@@ -6,6 +6,7 @@ mod conformance;
 mod fedsvd;
 mod golden;
 mod init;
+mod kinds;
 mod linear;
 mod lora_fair;
 mod registry;

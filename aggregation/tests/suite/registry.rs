@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fedlora_adapter::AdapterKind;
+use fedlora_adapter::{AdapterKind, KINDS};
 use fedlora_aggregation::{AggregationError, Init, METHODS, Method, Weighting};
 
 #[test]
@@ -64,7 +64,7 @@ fn methods_say_which_adapters_they_can_serve() {
     let find = |name| Method::find(name).expect("in the registry");
     find("fedsvd").check(AdapterKind::Lora).expect("served");
     let error = find("fedsvd").check(AdapterKind::Vera).expect_err("no SVD of vectors");
-    assert_eq!(error.to_string(), "method fedsvd serves [Lora] adapters, not Vera");
+    assert_eq!(error.to_string(), "method fedsvd serves [Lora, Olora, Dora] adapters, not Vera");
     find("fedsa-vera").check(AdapterKind::Lora).expect_err("its point is VeRA");
     assert_eq!(find("fedsa-rslora").use_rslora, Some(true));
     assert_eq!(find("ffa-orthonormal").init, Some(Init::Orthonormal));
@@ -81,7 +81,7 @@ fn krum_selects_one_and_only_multi_krum_can_be_told_how_many() {
 #[test]
 fn every_method_is_refused_for_exactly_the_kinds_that_it_does_not_list() {
     for method in METHODS {
-        for kind in [AdapterKind::Lora, AdapterKind::Vera] {
+        for kind in KINDS.iter().map(|row| row.kind) {
             match method.check(kind) {
                 Ok(()) => assert!(method.kinds.contains(&kind), "{}", method.name),
                 Err(AggregationError::UnsupportedKind { method: name, kind: found, supported }) => {
@@ -95,6 +95,9 @@ fn every_method_is_refused_for_exactly_the_kinds_that_it_does_not_list() {
     let matrix_only = ["ffa-orthonormal", "fedsa-lora", "fedsa-rslora", "lora-fair", "fedsvd"];
     for name in matrix_only {
         Method::find(name).expect("in the registry").check(AdapterKind::Vera).expect_err("needs matrices");
+    }
+    for (name, kind) in [("lora-fair", AdapterKind::Dora), ("ffa-orthonormal", AdapterKind::Olora)] {
+        Method::find(name).expect("in the registry").check(kind).expect_err("would not mean the same");
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) const F32: f64 = f32::EPSILON as f64 / 2.0;
 
 pub(crate) fn spec(kind: AdapterKind, rank: usize, widths: &[(usize, usize)]) -> Arc<AdapterSpec> {
     let module = |(index, &(d_in, d_out))| (ModuleName::new(format!("layer.{index}")), ModuleSpec { d_in, d_out });
-    Arc::new(AdapterSpec {
+    let spec = AdapterSpec {
         kind,
         rank,
         alpha: 8.0,
@@ -26,7 +26,8 @@ pub(crate) fn spec(kind: AdapterKind, rank: usize, widths: &[(usize, usize)]) ->
         projection_seed: 1,
         modules: widths.iter().enumerate().map(module).collect(),
         head: BTreeMap::from([("head.weight".to_owned(), vec![3, 5]), ("head.bias".to_owned(), vec![3])]),
-    })
+    };
+    Arc::new(spec.with_extras())
 }
 
 /// Two modules, all widths different from each other and from the rank.

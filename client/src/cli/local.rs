@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use fedlora_adapter::{
-    Adapter, AdapterError, ClientId, Directive, Factors, HeadPolicy, LayerNumbers, ModelDescription, ModulePatterns,
-    PeftOptions, RoundId, RoundPlan, Seed, read_peft, write_peft,
+    Adapter, AdapterError, ClientId, Directive, Factors, HeadPolicy, LayerNumbers, ModelDescription, ModuleName,
+    ModulePatterns, PeftOptions, RoundId, RoundPlan, Seed, read_peft, write_peft,
 };
 use fedlora_learner::{Evaluation, EvaluationPlan, Job, LocalTrainer, Trainer, device, selected_modules};
 use serde::Deserialize;
@@ -54,7 +54,10 @@ pub(super) fn describe(args: &DescribeArgs) -> Result<Answer, CliError> {
     let PeftOptions { base_model, task_type, .. } = config.site.model.peft(0.0);
     let modules = selected_modules(&**site.model(), &config.lora.selection())?;
     let head = site.model().head_spec(labels.len());
-    let description = ModelDescription { base_model, task_type, digest: site.digest(), modules, head, labels };
+    let spec = config.lora.spec(&**site.model(), labels.len(), config.seed)?;
+    let first_values = spec.first_values(&|module| site.model().frozen_weight(module))?;
+    let digest = site.digest();
+    let description = ModelDescription { base_model, task_type, digest, modules, head, labels, first_values };
     let json = serde_json::to_vec_pretty(&description).map_err(|error| CliError::Output(error.into()))?;
     files::write_atomically(&args.out, &json)?;
     let text = format!(
@@ -76,7 +79,8 @@ pub(super) fn train(args: &TrainLocalArgs) -> Result<Answer, CliError> {
     }
     let share = site.share(Seed(config.seed), ALONE, &labels)?;
     let spec = config.lora.spec(&**site.model(), labels.len(), config.seed)?;
-    let start = Adapter::initial(spec, Seed(config.seed))?;
+    let weight = |module: &ModuleName| site.model().frozen_weight(module);
+    let start = Adapter::initial_over(spec, Seed(config.seed), &weight)?;
     let plan = RoundPlan {
         run: "local".to_owned(),
         round: RoundId(1),
@@ -148,6 +152,9 @@ fn written(folder: &Path) -> Result<(LoraConfig, u64), CliError> {
         lora_alpha: Option<f64>,
         #[serde(default)]
         use_rslora: bool,
+        #[serde(default)]
+        use_dora: bool,
+        init_lora_weights: Option<serde_json::Value>,
         target_modules: ModulePatterns,
         exclude_modules: Option<ModulePatterns>,
         layers_to_transform: Option<LayerNumbers>,
@@ -163,6 +170,8 @@ fn written(folder: &Path) -> Result<(LoraConfig, u64), CliError> {
         r: file.r,
         lora_alpha: file.lora_alpha.unwrap_or(PEFT_ALPHA),
         use_rslora: file.use_rslora,
+        use_dora: file.use_dora,
+        init_lora_weights: file.init_lora_weights.and_then(|init| Some(init.as_str()?.to_owned())),
         target_modules: file.target_modules,
         exclude_modules: file.exclude_modules,
         layers_to_transform: file.layers_to_transform,

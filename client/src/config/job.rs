@@ -5,8 +5,8 @@
 use std::{path::Path, sync::Arc};
 
 use fedlora_adapter::{
-    AdapterKind, AdapterSpec, LayerNumbers, LocalHyperparameters, LocalWork, ModulePatterns, ModuleSelection, Optimizer,
-    PrivacyTerms, Schedule,
+    AdapterKind, AdapterSpec, LayerNumbers, LocalHyperparameters, LocalWork, ModulePatterns, ModuleSelection,
+    Optimizer, PrivacyTerms, Schedule,
 };
 use fedlora_learner::{Model, ModelConfig, selected_modules};
 use serde::Deserialize;
@@ -102,7 +102,11 @@ pub struct LoraConfig {
     pub layers_pattern: Option<ModulePatterns>,
     /// Rank-stabilised scaling.
     pub use_rslora: bool,
-    /// A federation's business: training alone starts from the default.
+    /// Learning rate of `B` over that of everything else (LoRA+).
+    pub loraplus_lr_ratio: f64,
+    /// Train magnitude and direction of the weights apart (DoRA).
+    pub use_dora: bool,
+    /// A federation's business, but for `olora`: training alone starts from the default.
     pub init_lora_weights: Option<String>,
     /// `LORA` or `VERA`.
     pub peft_type: Option<String>,
@@ -119,6 +123,8 @@ impl Default for LoraConfig {
             layers_to_transform: None,
             layers_pattern: None,
             use_rslora: false,
+            loraplus_lr_ratio: 1.0,
+            use_dora: false,
             init_lora_weights: None,
             peft_type: None,
         }
@@ -154,9 +160,8 @@ impl LoraConfig {
     /// Targets that match nothing; a specification that describes no usable adapter.
     pub fn spec(&self, model: &dyn Model, labels: usize, seed: u64) -> Result<Arc<AdapterSpec>, SiteError> {
         let modules = selected_modules(model, &self.selection())?;
-        let kind = if self.peft_type.as_deref() == Some("VERA") { AdapterKind::Vera } else { AdapterKind::Lora };
         let spec = AdapterSpec {
-            kind,
+            kind: self.kind(),
             rank: self.r,
             alpha: self.lora_alpha,
             use_rslora: self.use_rslora,
@@ -164,8 +169,21 @@ impl LoraConfig {
             modules,
             head: model.head_spec(labels),
         };
+        let spec = spec.with_extras();
         spec.validate()?;
         Ok(Arc::new(spec))
+    }
+
+    fn kind(&self) -> AdapterKind {
+        if self.peft_type.as_deref() == Some("VERA") {
+            return AdapterKind::Vera;
+        }
+        let is_olora = self.init_lora_weights.as_deref().is_some_and(|init| init.eq_ignore_ascii_case("olora"));
+        match (self.use_dora, is_olora) {
+            (true, _) => AdapterKind::Dora,
+            (false, true) => AdapterKind::Olora,
+            (false, false) => AdapterKind::Lora,
+        }
     }
 }
 
@@ -208,6 +226,9 @@ impl File {
         if self.batch_size == 0 || matches!(work, LocalWork::Steps(0) | LocalWork::Epochs(0)) {
             return Err(ConfigError::invalid("batch-size, local-epochs and local-steps", "must be at least 1"));
         }
+        if !(self.lora.loraplus_lr_ratio.is_finite() && self.lora.loraplus_lr_ratio > 0.0) {
+            return Err(ConfigError::invalid("lora.loraplus_lr_ratio", "must be a number above 0"));
+        }
         let optimizer = match self.optimizer {
             OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum, weight_decay: self.weight_decay },
             OptimizerName::Adamw => {
@@ -224,6 +245,7 @@ impl File {
             max_grad_norm: self.max_grad_norm,
             lora_dropout: self.lora.lora_dropout,
             proximal_mu: self.proximal_mu,
+            loraplus_lr_ratio: self.lora.loraplus_lr_ratio,
             privacy: self.privacy,
         })
     }

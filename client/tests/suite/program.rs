@@ -92,6 +92,15 @@ fn a_model_is_described_as_the_coordinator_reads_it() {
     let json = fs::read(place.path("other.json")).expect("written");
     let other: ModelDescription = serde_json::from_slice(&json).expect("a description");
     assert_eq!((other.labels.len(), other.digest), (3, description.digest), "labels can be named without any data");
+    assert!(description.first_values.is_empty());
+    place.answer("describe job.toml --out dora.json --set lora.use_dora=true");
+    let json = fs::read(place.path("dora.json")).expect("written");
+    let dora: ModelDescription = serde_json::from_slice(&json).expect("a description");
+    assert_eq!(dora.head, description.head, "magnitudes belong to the adapter");
+    assert!(
+        dora.first_values.values().all(|lengths| lengths.len() == 24 && lengths.iter().all(|&length| length > 0.0))
+    );
+    assert_eq!(dora.first_values.len(), description.modules.len());
 }
 
 #[test]

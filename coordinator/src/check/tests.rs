@@ -26,6 +26,7 @@ fn plan(optimizer: Optimizer, download: Factors) -> RoundPlan {
         max_grad_norm: 0.0,
         lora_dropout: 0.0,
         proximal_mu: 0.0,
+        loraplus_lr_ratio: 1.0,
         privacy: None,
     };
     let (spec, base) = (Digest::of(b"spec"), Digest::of(b"base"));

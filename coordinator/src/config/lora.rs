@@ -31,7 +31,11 @@ pub struct LoraConfig {
     pub layers_pattern: Option<ModulePatterns>,
     /// Rank-stabilised scaling.
     pub use_rslora: bool,
-    /// First values of `A`: `default`, `orthonormal` or `pissa`.
+    /// Learning rate of `B` over that of everything else (LoRA+).
+    pub loraplus_lr_ratio: f64,
+    /// Train magnitude and direction of the weights apart (DoRA).
+    pub use_dora: bool,
+    /// First values: `default`, `gaussian`, `orthonormal`, `orthogonal`, `pissa` or `olora`.
     pub init_lora_weights: Init,
 }
 
@@ -60,6 +64,8 @@ impl Default for LoraConfig {
             layers_to_transform: None,
             layers_pattern: None,
             use_rslora: false,
+            loraplus_lr_ratio: 1.0,
+            use_dora: false,
             init_lora_weights: Init::Default,
         }
     }
@@ -81,5 +87,41 @@ impl From<PeftType> for AdapterKind {
             PeftType::Lora => Self::Lora,
             PeftType::Vera => Self::Vera,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigError, RunConfig};
+
+    fn kind(method: &str, lora: &str) -> Result<AdapterKind, ConfigError> {
+        let text = format!("num-rounds = 1\nlearning-rate = 0.1\n[method]\nname = '{method}'\n[lora]\n{lora}");
+        RunConfig::take(&mut text.parse().expect("TOML"))?.adapter_kind()
+    }
+
+    #[test]
+    fn the_kind_follows_from_pefts_keys_and_the_method() {
+        assert_eq!(kind("fedavg", "").expect("valid"), AdapterKind::Lora);
+        assert_eq!(kind("fedavg", "use_dora = true").expect("valid"), AdapterKind::Dora);
+        assert_eq!(kind("fedavg", "init_lora_weights = 'olora'").expect("valid"), AdapterKind::Olora);
+        assert_eq!(kind("fedsa-vera", "").expect("valid"), AdapterKind::Vera);
+        let refused = |method: &str, lora: &str| kind(method, lora).expect_err(lora).to_string();
+        assert!(refused("fedavg", "use_dora = true\ninit_lora_weights = 'olora'").contains("use_dora"));
+        assert!(refused("fedsa-vera", "use_dora = true").contains("use_dora"));
+        kind("lora-fair", "use_dora = true").expect_err("its correction is one of the product");
+        // The method's own first adapter is the one that counts.
+        assert_eq!(kind("ffa-orthonormal", "init_lora_weights = 'olora'").expect("valid"), AdapterKind::Lora);
+    }
+
+    #[test]
+    fn modules_are_selected_by_a_list_or_an_expression() {
+        let lora = |text: &str| toml::from_str::<LoraConfig>(text).expect("valid").selection();
+        let names = lora("target_modules = ['query']\nlayers_to_transform = 1\nlayers_pattern = 'layer'");
+        assert_eq!(names.target_modules, ModulePatterns::Names(vec!["query".to_owned()]));
+        assert_eq!(names.layers_to_transform, Some(LayerNumbers::One(1)));
+        let expression = lora("target_modules = '.*query'\nexclude_modules = ['layer.0.query']");
+        assert_eq!(expression.target_modules, ModulePatterns::Expression(".*query".to_owned()));
+        assert_eq!(expression.exclude_modules.expect("given").as_slice(), ["layer.0.query"]);
     }
 }

@@ -35,6 +35,9 @@ impl RunConfig {
         if !(self.lora.lora_alpha.is_finite() && self.lora.lora_alpha > 0.0) {
             return Err(ConfigError::invalid("lora.lora_alpha", "must be a number above 0"));
         }
+        if !(self.lora.loraplus_lr_ratio.is_finite() && self.lora.loraplus_lr_ratio > 0.0) {
+            return Err(ConfigError::invalid("lora.loraplus_lr_ratio", "must be a number above 0"));
+        }
         unit("momentum", self.momentum)?;
         unit("warmup-ratio", self.warmup_ratio)?;
         unit("lora.lora_dropout", self.lora.lora_dropout)?;

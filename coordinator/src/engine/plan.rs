@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fedlora_adapter::{Adapter, AdapterSpec, AdapterUpdate, Directive, PeftOptions, Seed};
-use fedlora_aggregation::{Init, initial};
+use fedlora_aggregation::initial_from;
 
 use super::EngineError;
 use crate::{
@@ -66,12 +66,18 @@ pub(crate) fn spec(config: &RunConfig, model: &ModelDescription) -> Result<Arc<A
 }
 
 /// The first global adapter.
-pub(crate) fn first_adapter(config: &RunConfig, spec: &Arc<AdapterSpec>) -> Result<Adapter, EngineError> {
+pub(crate) fn first_adapter(
+    config: &RunConfig,
+    spec: &Arc<AdapterSpec>,
+    model: &ModelDescription,
+) -> Result<Adapter, EngineError> {
     let init = config.init()?;
-    if init == Init::Pissa {
+    // A description holds what the adapter's kind takes from the weights, nothing for initialisations of other kinds.
+    let is_described = spec.kind.row().needs_weights && !model.first_values.is_empty();
+    if (init.needs_weights() || spec.kind.row().needs_weights) && !is_described {
         return Err(EngineError::NeedsWeights);
     }
-    Ok(initial(Arc::clone(spec), init, Seed(config.seed), &|_| None)?)
+    Ok(initial_from(Arc::clone(spec), init, Seed(config.seed), &model.first_values, &|_| None)?)
 }
 
 /// What exported adapters say about the base model.
@@ -96,6 +102,10 @@ pub(crate) fn from_toml(text: &str) -> Result<RunConfig, ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use fedlora_adapter::{AdapterKind, Digest, ModuleName, ModuleSpec, Tensor};
+
     use super::*;
 
     fn invited(keys: &str) -> (usize, usize) {
@@ -123,14 +133,49 @@ mod tests {
         assert_eq!(needed("name = 'krum'\nnum-malicious-nodes = 3"), 9);
     }
 
+    fn model(modules: &[&str]) -> ModelDescription {
+        let module = |name: &&str| (ModuleName::new(*name), ModuleSpec { d_in: 9, d_out: 7 });
+        ModelDescription {
+            base_model: "toy".to_owned(),
+            task_type: None,
+            digest: Digest::of(b"toy"),
+            modules: modules.iter().map(module).collect(),
+            head: BTreeMap::new(),
+            labels: Vec::new(),
+            first_values: BTreeMap::new(),
+        }
+    }
+
+    fn first(lora: &str, model: &ModelDescription) -> Result<Adapter, EngineError> {
+        let text = format!("num-rounds = 1\nlearning-rate = 0.1\n[method]\nname = 'fedavg'\n[lora]\nr = 2\n{lora}");
+        let config = from_toml(&text).expect("valid");
+        first_adapter(&config, &spec(&config, model).expect("usable"), model)
+    }
+
     #[test]
-    fn pissa_is_refused_with_a_way_out() {
-        let text =
-            "num-rounds = 1\nlearning-rate = 0.1\n[method]\nname = 'fedavg'\n[lora]\ninit_lora_weights = 'pissa'";
-        let config = from_toml(text).expect("valid");
-        let modules = [(fedlora_adapter::ModuleName::new("m"), fedlora_adapter::ModuleSpec { d_in: 9, d_out: 9 })];
-        let spec = config.spec(modules.into(), std::collections::BTreeMap::new()).expect("usable");
-        let error = first_adapter(&config, &spec).expect_err("no weights here");
-        assert!(error.to_string().contains("orthonormal"), "{error}");
+    fn what_needs_frozen_weights_is_refused_with_a_way_out() {
+        for lora in ["init_lora_weights = 'pissa'", "init_lora_weights = 'olora'", "use_dora = true"] {
+            let error = first(lora, &model(&["m"])).expect_err("no weights here");
+            assert!(error.to_string().contains("describe"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_description_says_what_kinds_take_from_the_weights() {
+        let weight = Tensor::from_fn(&[7, 9], |index| (1.3 * index as f32).sin());
+        for (lora, kind) in
+            [("init_lora_weights = 'olora'", AdapterKind::Olora), ("use_dora = true", AdapterKind::Dora)]
+        {
+            let mut model = model(&["m"]);
+            let config =
+                format!("num-rounds = 1\nlearning-rate = 0.1\nmethod.name = 'fedavg'\nlora.r = 2\nlora.{lora}");
+            let spec = spec(&from_toml(&config).expect("valid"), &model).expect("usable");
+            assert_eq!(spec.kind, kind);
+            model.first_values = spec.first_values(&|_| Some(weight.clone())).expect("a weight");
+            let expected = Adapter::initial_over(spec, Seed(1), &|_| Some(weight.clone())).expect("a weight");
+            assert_eq!(first(lora, &model).expect("described"), expected);
+            model.first_values.values_mut().for_each(|values| values.truncate(3));
+            first(lora, &model).expect_err("too short");
+        }
     }
 }

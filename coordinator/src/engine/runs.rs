@@ -36,7 +36,7 @@ impl Engine {
         let spec = plan::spec(config, &model)?;
         let beginning = Beginning {
             run: Run::new(plan::settings(config)?, RoundId(0))?,
-            global: plan::first_adapter(config, &spec)?,
+            global: plan::first_adapter(config, &spec, &model)?,
             detail: format!("method={}", config.method.name),
             record: RunRecord {
                 name: config.name.clone(),

@@ -113,6 +113,7 @@ fn begin_run(state: &Path, rounds: u64, clients: u64, modules: u64) -> Arc<Adapt
         modules: (0..modules).map(|layer| (ModuleName::new(format!("layer.{layer}.query")), module)).collect(),
         head: BTreeMap::new(),
         labels: Vec::new(),
+        first_values: BTreeMap::new(),
     };
     let text = format!(
         "num-rounds = {rounds}\nlearning-rate = 0.01\nlocal-steps = 1\nmin-available-clients = {clients}\n\

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use fedlora_adapter::{ModuleName, ModuleSpec, Tensor as HostTensor};
+use fedlora_adapter::{AdapterKind, AdapterSpec, ModuleName, ModuleSpec, Tensor as HostTensor};
 
+use super::residual::Residual;
 use crate::{evaluate::read, ops::FrozenWeight};
 
 /// `x Wᵀ + b`, frozen.
@@ -16,9 +17,23 @@ pub(super) struct Linear {
     pub(super) weight: FrozenWeight,
     /// `[d_out]`.
     pub(super) bias: Tensor<1>,
+    residual: Residual,
 }
 
 impl Linear {
+    /// A layer of its name, weight `[d_out, d_in]` and bias `[d_out]`.
+    pub(super) fn new(name: ModuleName, weight: Tensor<2>, bias: Tensor<1>) -> Self {
+        Self { name, weight: weight.into(), bias, residual: Residual::default() }
+    }
+
+    /// The frozen weight that adapters of this specification are added to.
+    pub(super) fn base(&self, spec: &AdapterSpec) -> FrozenWeight {
+        match spec.kind {
+            AdapterKind::Olora => self.residual.of(&self.weight, spec.rank, spec.scaling()),
+            AdapterKind::Lora | AdapterKind::Vera | AdapterKind::Dora => self.weight.clone(),
+        }
+    }
+
     /// Widths of input and output.
     fn spec(&self) -> ModuleSpec {
         let [d_out, d_in] = self.weight.tensor().dims();

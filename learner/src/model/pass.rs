@@ -48,15 +48,17 @@ impl<'a> Pass<'a> {
         if self.trains_weights {
             return x.matmul(layer.weight.tensor().clone().transpose()) + layer.bias.clone().unsqueeze();
         }
-        let (weight, bias) = (layer.weight.clone(), Some(layer.bias.clone()));
+        let bias = layer.bias.clone();
         let Some(adapters) = self.adapters.filter(|adapters| adapters.adapts(&layer.name)) else {
-            return ops::linear(x, weight, bias);
+            return ops::linear(x, layer.weight.clone(), Some(bias));
         };
+        let weight = layer.base(adapters.spec());
         let width = x.dims()[1];
         let mask = self.dropout.as_mut().and_then(|masks| masks.next(&self.rows, width, &x.device()));
-        match adapters.lora(&layer.name, &self.rows, mask) {
-            Some(lora) => ops::linear_lora(x, weight, bias, lora),
-            None => ops::linear(x, weight, bias),
+        match (adapters.lora(&layer.name, &self.rows, mask), adapters.magnitude(&layer.name)) {
+            (Some(lora), Some(magnitude)) => ops::linear_dora(x, weight, bias, lora, magnitude),
+            (Some(lora), None) => ops::linear_lora(x, weight, Some(bias), lora),
+            (None, _) => ops::linear(x, weight, Some(bias)),
         }
     }
 

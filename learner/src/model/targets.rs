@@ -142,7 +142,11 @@ fn is_end(name: &str, end: &str) -> bool {
 
 /// The expression `whole`, in which the user wrote `text`.
 fn expression(key: &'static str, text: &str, whole: &str) -> Result<Regex, LearnerError> {
-    Regex::new(whole).map_err(|error| LearnerError::ModulePattern { key, text: text.to_owned(), source: Box::new(error) })
+    Regex::new(whole).map_err(|error| LearnerError::ModulePattern {
+        key,
+        text: text.to_owned(),
+        source: Box::new(error),
+    })
 }
 
 fn is_all(patterns: &ModulePatterns) -> bool {

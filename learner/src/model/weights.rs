@@ -52,11 +52,9 @@ impl<'a, W: Weights> Loader<'a, W> {
 
     /// The layer `name.weight`, `[d_out, d_in]`, and `name.bias`.
     pub(super) fn linear(&mut self, name: &str, d_in: usize, d_out: usize) -> Result<Linear, LearnerError> {
-        Ok(Linear {
-            name: ModuleName::new(format!("{}{name}", self.prefix)),
-            weight: self.tensor(&format!("{name}.weight"), [d_out, d_in])?.into(),
-            bias: self.tensor(&format!("{name}.bias"), [d_out])?,
-        })
+        let weight = self.tensor(&format!("{name}.weight"), [d_out, d_in])?;
+        let bias = self.tensor(&format!("{name}.bias"), [d_out])?;
+        Ok(Linear::new(ModuleName::new(format!("{}{name}", self.prefix)), weight, bias))
     }
 
     /// The normalisation `name.weight` and `name.bias`.

@@ -54,6 +54,8 @@ pub(super) struct Cohort<'a> {
     /// The values at the start of the round, for the proximal term.
     pub(super) anchor: Tensor<2>,
     pub(super) optimizer: GroupOptimizer,
+    /// What the values' learning rates are multiplied by, `[1, N]`; none where all are 1.
+    pub(super) rate_ratios: Option<Tensor<2>>,
 }
 
 impl<'a> Member<'a> {
@@ -94,7 +96,8 @@ impl<'a> Cohort<'a> {
         let adapters = grouped(shared, plan, &members)?;
         let values = flat::values(&adapters);
         let optimizer = GroupOptimizer::new(plan.local.optimizer);
-        Ok(Self { shared, plan, members, adapters, anchor: values.clone(), values, optimizer })
+        let rate_ratios = flat::rate_ratios(&adapters, plan.local.loraplus_lr_ratio);
+        Ok(Self { shared, plan, members, adapters, anchor: values.clone(), values, optimizer, rate_ratios })
     }
 
     /// Trains every member to its end; the results come with their places, in no particular order.

@@ -4,8 +4,9 @@
 //! "one norm over all trained tensors of one client" is the norm of a row.
 
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use fedlora_adapter::Side;
 
-use crate::GroupedAdapter;
+use crate::{GroupedAdapter, Parameter, ParameterKey};
 
 /// The current values, without their place in the graph.
 pub(super) fn values(adapters: &GroupedAdapter) -> Tensor<2> {
@@ -31,6 +32,21 @@ pub(super) fn set_values(adapters: &mut GroupedAdapter, values: &Tensor<2>) {
         parameter.value = value.autodiff().require_grad();
         start = end;
     }
+}
+
+/// What each value's learning rate is multiplied by, `[1, N]`: `ratio` for the factors `B`; none where all are 1.
+pub(super) fn rate_ratios(adapters: &GroupedAdapter, ratio: f64) -> Option<Tensor<2>> {
+    if ratio.to_bits() == 1.0_f64.to_bits() {
+        return None;
+    }
+    let of = |parameter: &Parameter| {
+        let [_, rows, columns] = parameter.value.dims();
+        let own = if matches!(parameter.key, ParameterKey::Factor(_, Side::B)) { ratio as f32 } else { 1.0 };
+        std::iter::repeat_n(own, rows * columns)
+    };
+    let ratios: Vec<f32> = adapters.parameters().iter().flat_map(of).collect();
+    let (count, device) = (ratios.len(), adapters.parameters().first()?.value.device().inner());
+    Some(Tensor::from_data(TensorData::new(ratios, [1, count]), &device))
 }
 
 /// The given rows, in the given order.

@@ -24,7 +24,7 @@ impl GroupOptimizer {
         Self { kind, steps: 0, first: None, second: None }
     }
 
-    /// One step: the new parameters from the old ones, their gradient `[G, N]` and the rates `[G, 1]`.
+    /// One step: the new parameters from the old ones, their gradient `[G, N]` and the rates, `[G, 1]` or `[G, N]`.
     pub(crate) fn step(&mut self, parameters: Tensor<2>, gradient: Tensor<2>, rates: Tensor<2>) -> Tensor<2> {
         self.steps += 1;
         match self.kind {

@@ -18,6 +18,10 @@ impl Cohort<'_> {
         };
         let rates =
             flat::column(self.members.iter().map(|member| self.rate(member.step, member.steps)), &gradient.device());
+        let rates = match &self.rate_ratios {
+            Some(ratios) => rates * ratios.clone(),
+            None => rates,
+        };
         let values = self.optimizer.step(self.values.clone(), gradient, rates);
         flat::set_values(&mut self.adapters, &values);
         self.values = values;

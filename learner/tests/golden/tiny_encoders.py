@@ -139,15 +139,17 @@ def features(encoder, inputs):
 
 
 def plain(name):
+    """The name in files of a parameter in memory."""
+    name = name.replace("lora_magnitude_vector.default.weight", "lora_magnitude_vector")
     return name.replace(".modules_to_save.default", "").replace(".default.", ".")
 
 
-def classification(made, inputs, targets, saved):
-    config = LoraConfig(r=2, lora_alpha=6, target_modules=targets, task_type="SEQ_CLS", modules_to_save=saved)
+def classification(made, inputs, targets, saved, **kind):
+    config = LoraConfig(r=2, lora_alpha=6, target_modules=targets, task_type="SEQ_CLS", modules_to_save=saved, **kind)
     wrapped = get_peft_model(made, config)
     trained = {plain(name): p for name, p in wrapped.named_parameters() if p.requires_grad}
     for index, (name, p) in enumerate(sorted(trained.items())):
-        p.data.copy_(wave(p.shape, 0.37 + 0.05 * index, index))
+        p.data.copy_(wave(p.shape, 0.37 + 0.05 * index, index) + (1.0 if "magnitude" in name else 0.0))
     logits = wrapped(**inputs).logits
     torch.nn.functional.cross_entropy(logits, torch.tensor(LABELS)).backward()
     return {"logits": numbers(logits), "gradients": {name: numbers(p.grad) for name, p in trained.items()}}
@@ -183,6 +185,12 @@ def write(family, out):
         made.save(str(out / "unigram.json"))
         reference["unigram_ids"] = [e.ids for e in made.encode_batch(TEXTS)]
         reference["selections"] = selections(model_class(config))
+    else:
+        kinds = {"dora": {"use_dora": True}, "olora": {"init_lora_weights": "olora"}}
+        reference["kinds"] = {
+            name: classification(make(model_class, config), inputs, ["q_lin", "lin1"], saved, **kind)
+            for name, kind in kinds.items()
+        }
     (out / "reference.json").write_text(json.dumps(reference, ensure_ascii=False) + "\n")
 
 

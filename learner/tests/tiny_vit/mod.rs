@@ -40,7 +40,7 @@ pub(crate) fn start(model: &dyn Model, kind: AdapterKind) -> Adapter {
     let mut rng = Seed(11).run(Purpose::Init);
     let mut random =
         |tensor: &mut Tensor| tensor.values_mut().iter_mut().for_each(|x| *x = rng.random::<f32>() * 0.2 - 0.1);
-    let (spec, mut modules, mut head) = Adapter::zeros(Arc::new(spec)).unwrap().into_parts();
+    let (spec, mut modules, mut head) = Adapter::zeros(Arc::new(spec.with_extras())).unwrap().into_parts();
     for factors in modules.values_mut() {
         random(&mut factors.a);
         random(&mut factors.b);

@@ -40,6 +40,7 @@ impl From<&LocalHyperparameters> for wire::LocalHyperparameters {
             lora_dropout: local.lora_dropout,
             proximal_mu: local.proximal_mu,
             privacy: local.privacy.map(wire::PrivacyTerms::from),
+            loraplus_lr_ratio: local.loraplus_lr_ratio,
         }
     }
 }
@@ -75,6 +76,11 @@ impl TryFrom<wire::LocalHyperparameters> for LocalHyperparameters {
             lora_dropout: unit("lora_dropout", message.lora_dropout)?,
             proximal_mu: not_negative("proximal_mu", message.proximal_mu)?,
             privacy: message.privacy.map(PrivacyTerms::try_from).transpose()?,
+            // Coordinators that do not know it send nothing, which is 0.
+            loraplus_lr_ratio: match not_negative("loraplus_lr_ratio", message.loraplus_lr_ratio)? {
+                0.0 => 1.0,
+                ratio => ratio,
+            },
         })
     }
 }

@@ -10,6 +10,8 @@ impl From<&AdapterSpec> for wire::AdapterSpec {
         let kind = match spec.kind {
             AdapterKind::Lora => wire::AdapterKind::Lora,
             AdapterKind::Vera => wire::AdapterKind::Vera,
+            AdapterKind::Olora => wire::AdapterKind::Olora,
+            AdapterKind::Dora => wire::AdapterKind::Dora,
         };
         let modules = spec.modules.iter().map(|(name, module)| wire::Module {
             name: name.as_str().to_owned(),
@@ -39,6 +41,8 @@ impl TryFrom<wire::AdapterSpec> for AdapterSpec {
         let kind = match wire::AdapterKind::try_from(message.kind) {
             Ok(wire::AdapterKind::Lora) => AdapterKind::Lora,
             Ok(wire::AdapterKind::Vera) => AdapterKind::Vera,
+            Ok(wire::AdapterKind::Olora) => AdapterKind::Olora,
+            Ok(wire::AdapterKind::Dora) => AdapterKind::Dora,
             Ok(wire::AdapterKind::Unspecified) | Err(_) => {
                 return Err(ProtoError::UnknownValue { field: "spec.kind", found: message.kind });
             }

@@ -18,6 +18,7 @@ fn local() -> LocalHyperparameters {
         max_grad_norm: 1.0,
         lora_dropout: 0.05,
         proximal_mu: 0.0,
+        loraplus_lr_ratio: 16.0,
         privacy: None,
     }
 }

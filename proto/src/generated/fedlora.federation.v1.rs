@@ -297,6 +297,9 @@ pub struct LocalHyperparameters {
     /// Train with differential privacy; absent for plain training.
     #[prost(message, optional, tag = "12")]
     pub privacy: ::core::option::Option<PrivacyTerms>,
+    /// Learning rate of B over that of everything else; 0 for 1.
+    #[prost(double, tag = "13")]
+    pub loraplus_lr_ratio: f64,
     #[prost(oneof = "local_hyperparameters::Work", tags = "1, 2")]
     pub work: ::core::option::Option<local_hyperparameters::Work>,
     #[prost(oneof = "local_hyperparameters::Optimizer", tags = "5, 6")]
@@ -513,6 +516,10 @@ pub enum AdapterKind {
     Lora = 1,
     /// Two vectors around frozen random projections.
     Vera = 2,
+    /// Two factors over the base without their first product.
+    Olora = 3,
+    /// Two factors, and a magnitude for each output.
+    Dora = 4,
 }
 impl AdapterKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -524,6 +531,8 @@ impl AdapterKind {
             Self::Unspecified => "ADAPTER_KIND_UNSPECIFIED",
             Self::Lora => "ADAPTER_KIND_LORA",
             Self::Vera => "ADAPTER_KIND_VERA",
+            Self::Olora => "ADAPTER_KIND_OLORA",
+            Self::Dora => "ADAPTER_KIND_DORA",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -532,6 +541,8 @@ impl AdapterKind {
             "ADAPTER_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "ADAPTER_KIND_LORA" => Some(Self::Lora),
             "ADAPTER_KIND_VERA" => Some(Self::Vera),
+            "ADAPTER_KIND_OLORA" => Some(Self::Olora),
+            "ADAPTER_KIND_DORA" => Some(Self::Dora),
             _ => None,
         }
     }

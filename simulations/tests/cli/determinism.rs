@@ -35,6 +35,15 @@ fn fedsa_lora_gives_the_same_bytes_for_any_threads_and_cohorts() {
 }
 
 #[test]
+fn other_kinds_and_initialisations_give_the_same_bytes_for_any_threads_and_cohorts() {
+    let (_, dora) = does_not_depend_on_threads_and_cohorts("--set lora.use_dora=true --set lora.loraplus_lr_ratio=4");
+    let config = &dora[&PathBuf::from("global/adapter_config.json")];
+    assert!(String::from_utf8_lossy(config).contains("\"use_dora\": true"));
+    does_not_depend_on_threads_and_cohorts("--set lora.init_lora_weights=olora");
+    does_not_depend_on_threads_and_cohorts("--set method.name=fedsa-lora --set lora.init_lora_weights=orthogonal");
+}
+
+#[test]
 fn lora_fair_gives_the_same_bytes_for_any_threads_and_cohorts() {
     does_not_depend_on_threads_and_cohorts("--set method.name=lora-fair");
 }

@@ -39,6 +39,14 @@ fn both_links_leave_the_same_bytes() {
 }
 
 #[test]
+fn both_links_begin_with_what_adapters_take_from_the_frozen_weights() {
+    for lora in ["use_dora=true", "init_lora_weights=olora"] {
+        let place = Place::with_digits();
+        links_agree(&place, &format!("--set method.name=fedsa-lora --set lora.loraplus_lr_ratio=4 --set lora.{lora}"));
+    }
+}
+
+#[test]
 fn both_links_draw_the_same_cohorts() {
     let place = Place::with_digits();
     links_agree(&place, "--set method.name=fedsa-lora --set num-rounds=4 --set clients-per-round=3");

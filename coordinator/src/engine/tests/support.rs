@@ -47,6 +47,7 @@ pub(super) fn model() -> ModelDescription {
         modules: BTreeMap::from([(ModuleName::new("layer"), module)]),
         head: BTreeMap::new(),
         labels: Vec::new(),
+        first_values: BTreeMap::new(),
     }
 }
 

@@ -73,12 +73,7 @@ impl Checkpoint {
         };
         if info.shape != shape {
             let (expected, found) = (shape.to_vec(), info.shape.clone());
-            return Err(LearnerError::TensorShape {
-                file: file.path.clone(),
-                tensor: name,
-                expected,
-                found,
-            });
+            return Err(LearnerError::TensorShape { file: file.path.clone(), tensor: name, expected, found });
         }
         // Bounds: the metadata was checked against the file's length when it was opened.
         let bytes = &file.bytes[file.start + info.data_offsets.0..file.start + info.data_offsets.1];

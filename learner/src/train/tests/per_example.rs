@@ -29,28 +29,33 @@ struct World {
 }
 
 impl World {
-    fn new(name: &'static str, model: Arc<dyn Model>, dataset: Dataset) -> Self {
-        let adapter = random_adapter(AdapterSpec {
-            kind: AdapterKind::Lora,
+    fn new(name: &'static str, kind: AdapterKind, model: Arc<dyn Model>, dataset: Dataset) -> Self {
+        let spec = AdapterSpec {
+            kind,
             rank: 2,
             alpha: 4.0,
             use_rslora: false,
             projection_seed: 0,
             modules: target_modules(model.as_ref(), &["all-linear".to_owned()]).unwrap(),
             head: model.head_spec(LABELS),
-        });
+        };
+        let adapter = random_adapter(spec.with_extras());
         Self { name, model, dataset, adapter }
     }
 
     /// The tiny BERT, and texts of one to twelve tokens of which some are equally long.
     fn bert(name: &'static str, pooling: Pooling) -> Self {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny_bert");
+        Self::encoder(name, "tiny_bert", pooling, AdapterKind::Lora)
+    }
+
+    fn encoder(name: &'static str, model: &str, pooling: Pooling, kind: AdapterKind) -> Self {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(model);
         let (model, _) = load_pretrained(&directory, pooling, &device("cpu").unwrap()).unwrap();
         let mut rng = Seed(5).run(Purpose::Data);
         let mut text = |length: usize| (0..length).map(|_| rng.random_range(0..27_u32)).collect::<Vec<_>>();
         let texts: Vec<Tokens> = (0..EXAMPLES).map(|example| text(1 + example * 5 % 12).into()).collect();
         let (labels, names) = labels();
-        Self::new(name, model, Dataset::tokens(&texts, labels, names).unwrap())
+        Self::new(name, kind, model, Dataset::tokens(&texts, labels, names).unwrap())
     }
 
     fn vit() -> Self {
@@ -68,11 +73,14 @@ impl World {
         let mut rng = Seed(6).run(Purpose::Data);
         let pixels = (0..EXAMPLES * 64).map(|_| rng.random()).collect();
         let (labels, names) = labels();
-        Self::new("ViT", model, Dataset::images(pixels, 64, labels, names).unwrap())
+        Self::new("ViT", AdapterKind::Lora, model, Dataset::images(pixels, 64, labels, names).unwrap())
     }
 
-    fn all() -> [Self; 4] {
+    fn all() -> [Self; 7] {
         [
+            Self::encoder("RoBERTa, its classifier", "tiny_roberta", Pooling::Pooler, AdapterKind::Lora),
+            Self::encoder("DistilBERT, DoRA", "tiny_distilbert", Pooling::Mean, AdapterKind::Dora),
+            Self::encoder("BERT, OLoRA", "tiny_bert", Pooling::Mean, AdapterKind::Olora),
             Self::bert("BERT, mean", Pooling::Mean),
             Self::bert("BERT, first token", Pooling::Cls),
             Self::bert("BERT, pooler", Pooling::Pooler),
