@@ -49,7 +49,7 @@ fn measure(directory: &std::path::Path) {
     let generation = Generation { max_new_tokens: LENGTH, temperature: 1.0, ..Generation::default() };
     let mut tokens = 0;
     report(&format!("text of at most {LENGTH} tokens"), || {
-        tokens = generate(&*model, None, &[1], &generation).expect("a text").len()
+        tokens = generate(&*model, None, &[1], &generation).expect("a text").len();
     });
     println!("{tokens} tokens each time");
 }
