@@ -23,7 +23,8 @@ pub struct ModelConfig {
     /// A Hugging Face directory: `config.json`, safetensors, `tokenizer.json`; or, in the simulator,
     /// `builtin:digits-vit`, the small vision transformer that is pretrained on the spot.
     pub path: PathBuf,
-    /// How token states become one vector: `mean`, `cls` or `pooler`.
+    /// How an encoder's token states become one vector: `mean`, `cls` or `pooler`. Decoders predict each token: it says nothing
+    /// to them.
     #[serde(default)]
     pub pooling: Pooling,
     /// Ignore the checkpoint's values and draw random ones: the control of every claim about pretraining.
