@@ -7,13 +7,13 @@ mod trainer;
 use std::sync::Arc;
 
 use fedlora_adapter::{AdapterError, ClientId, Digest, Seed};
-use fedlora_learner::{DataConfig, DataError, Device, LearnerError, LoadedText, Model, ModelConfig, TextTokenizer};
+use fedlora_learner::{DataConfig, DataError, Device, LearnerError, LoadedData, Model, ModelConfig, Preprocessor};
 
 use crate::{budget::BudgetError, files::FileError};
 
 pub use fingerprint::Changed;
 pub(crate) use fingerprint::Fingerprint;
-pub use share::{Share, SharedText};
+pub use share::{Share, SharedRows};
 pub use trainer::SiteTrainer;
 
 /// What a site brings along.
@@ -32,7 +32,7 @@ pub struct SiteConfig {
 pub struct Site {
     config: SiteConfig,
     model: Arc<dyn Model>,
-    tokenizer: TextTokenizer,
+    preprocessor: Preprocessor,
     digest: Digest,
 }
 
@@ -73,8 +73,8 @@ impl Site {
     /// A model that cannot be loaded.
     pub fn load(config: SiteConfig, seed: Seed, device: &Device) -> Result<Self, SiteError> {
         let digest = config.model.digest()?;
-        let (model, tokenizer) = config.model.load(seed, device)?;
-        Ok(Self { config, model, tokenizer, digest })
+        let (model, preprocessor) = config.model.load(seed, device)?;
+        Ok(Self { config, model, preprocessor, digest })
     }
 
     /// The base model.
@@ -95,16 +95,17 @@ impl Site {
     /// Rows that cannot be read.
     pub fn examples(&self) -> Result<u64, SiteError> {
         let labels = own_labels(&self.config.data)?;
-        let share = SharedText::read(&self.config, Seed(0), ClientId(0), &labels)?;
+        let share = SharedRows::read(&self.config, Seed(0), ClientId(0), &labels)?;
         Ok(share.rows.len() as u64)
     }
 
-    /// The site's share of a federation's rows, in tokens.
+    /// The site's share of a federation's rows, as the model reads them.
     ///
     /// # Errors
-    /// Rows that cannot be read or whose labels the federation does not have.
+    /// Rows that cannot be read or whose labels the federation does not have; texts for a model of images, or the
+    /// other way round.
     pub fn share(&self, seed: Seed, client: ClientId, labels: &[String]) -> Result<Share, SiteError> {
-        SharedText::read(&self.config, seed, client, labels)?.tokenize(&self.tokenizer, self.config.data.max_length)
+        SharedRows::read(&self.config, seed, client, labels)?.prepare(&self.preprocessor, self.config.data.max_length)
     }
 }
 
@@ -113,5 +114,5 @@ impl Site {
 /// # Errors
 /// Rows that cannot be read.
 pub(crate) fn own_labels(data: &DataConfig) -> Result<Vec<String>, SiteError> {
-    Ok(LoadedText::labels_of(data)?)
+    Ok(LoadedData::labels_of(data)?)
 }

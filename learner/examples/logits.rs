@@ -38,8 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         [model, adapter, texts, pooling] => (model, adapter, texts, serde_json::from_value(json!(pooling))?),
         _ => return Err("expected MODEL_DIR ADAPTER_DIR TEXTS.jsonl [mean|cls|pooler]".into()),
     };
-    let (model, tokenizer) = load_pretrained(Path::new(model), pooling, &device("cpu")?)?;
-    let tokenizer = tokenizer.truncated(128)?;
+    let (model, preprocessor) = load_pretrained(Path::new(model), pooling, &device("cpu")?)?;
+    let tokenizer = preprocessor.into_text().ok_or("the model reads images, not texts")?.truncated(128)?;
     let adapter = read(Path::new(adapter), &*model)?;
     for line in fs::read_to_string(texts)?.lines().filter(|line| !line.trim().is_empty()) {
         let Line { text } = serde_json::from_str(line)?;

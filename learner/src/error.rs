@@ -159,9 +159,11 @@ pub enum LearnerError {
     },
     /// A head tensor that is missing or has no use in the model.
     #[error(
-        "the adapter's head is {found:?}, expected classifier.weight [labels, {hidden}] and classifier.bias [labels]"
+        "the adapter's head is {found:?}, expected {module}.weight [labels, {hidden}] and {module}.bias [labels]"
     )]
     Head {
+        /// What the model's head is called.
+        module: &'static str,
         /// Width of the features that the head sees.
         hidden: usize,
         /// Names and shapes found.
@@ -197,6 +199,14 @@ pub enum LearnerError {
     /// The device failed while computing.
     #[error("the device failed: {0}")]
     Device(String),
+    /// Data of another kind than the model reads.
+    #[error("the model reads {reads}, but data.path holds {found}: choose data or a model of the other kind")]
+    OtherData {
+        /// What the model reads.
+        reads: &'static str,
+        /// What the data are.
+        found: &'static str,
+    },
     /// Nothing to train on or to evaluate.
     #[error("there are no examples")]
     NoExamples,
@@ -234,6 +244,12 @@ pub enum LearnerError {
         round: RoundId,
         /// Optimiser steps taken before.
         step: u64,
+    },
+    /// A loss of central training that is not a finite number.
+    #[error("pretraining diverged at step {step}: the loss is not finite; try a smaller learning rate")]
+    PretrainingDiverged {
+        /// The step, from 1.
+        step: usize,
     },
     /// Training was asked to end before its last step.
     #[error("training was cancelled")]

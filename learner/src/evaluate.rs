@@ -147,7 +147,7 @@ pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Learne
 }
 
 /// Index of the largest logit, the first of equals.
-fn largest(logits: &[f32]) -> u32 {
+pub(crate) fn largest(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (index, &logit) in logits.iter().enumerate() {
         if logit > logits[best] {

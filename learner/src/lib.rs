@@ -1,6 +1,6 @@
 //! Local training: frozen pretrained models, adapters in them, data to train on, and nothing of rounds or networks.
 //!
-//! - [`load_pretrained`] reads a Hugging Face directory into a frozen [`Model`] and its [`TextTokenizer`];
+//! - [`load_pretrained`] reads a Hugging Face directory into a frozen [`Model`] and its [`Preprocessor`];
 //! - [`data`] reads files into a [`Dataset`];
 //! - [`LocalTrainer`] trains clients' adapters, several in one pass where that is faster ([`GroupedAdapter`]);
 //! - [`evaluate`](evaluate()) says how good an adapter is.
@@ -15,8 +15,10 @@ mod dropout;
 mod error;
 mod evaluate;
 mod grouped;
+mod images;
 mod model;
 pub mod ops;
+mod preprocessor;
 mod tokenizer;
 mod toy;
 mod train;
@@ -25,16 +27,18 @@ mod watch;
 
 pub use batch::{Batch, Inputs, NextTokens, Targets, Tokens};
 pub use burn::tensor::Device;
-pub use data::{DataConfig, DataError, Dataset, LoadedText};
+pub use data::{DataConfig, DataError, Dataset, LoadedData, LoadedImages, LoadedText};
 pub use device::{DEVICES, device};
 pub use dropout::DropoutMasks;
 pub use error::LearnerError;
 pub use evaluate::{Evaluation, EvaluationPlan, evaluate};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
+pub use images::{Image, ImageProcessor};
 pub use model::{
-    Bert, BertConfig, HEAD_BIAS, HEAD_WEIGHT, Model, ModelConfig, Pooling, Pretraining, Vit, VitConfig,
-    load_pretrained, random_pretrained, target_modules,
+    Bert, BertConfig, HEAD_BIAS, HEAD_WEIGHT, Mixer, MixerConfig, Model, ModelConfig, Pooling, PretrainedVision,
+    Pretraining, Progress, VisionConfig, Vit, VitConfig, load_pretrained, pretrain, random_pretrained, target_modules,
 };
+pub use preprocessor::Preprocessor;
 pub use tokenizer::TextTokenizer;
 pub use toy::ToyTrainer;
 pub use train::{LocalTrainer, Randomness, learning_rate, progress};

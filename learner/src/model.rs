@@ -4,11 +4,15 @@ mod bert;
 mod block;
 mod config;
 mod linear;
+mod mixer;
 mod pass;
+mod patches;
 mod pooling;
 mod pretrained;
+mod pretraining;
 mod source;
 mod targets;
+mod vision;
 mod vit;
 mod weights;
 
@@ -21,11 +25,14 @@ use crate::{Batch, DropoutMasks, GroupedAdapter, LearnerError};
 
 pub use bert::Bert;
 pub use config::BertConfig;
+pub use mixer::{Mixer, MixerConfig};
 pub use pooling::Pooling;
 pub use pretrained::{load_pretrained, random_pretrained};
+pub use pretraining::{PretrainedVision, Pretraining, Progress, pretrain};
 pub use source::ModelConfig;
 pub use targets::target_modules;
-pub use vit::{Pretraining, Vit, VitConfig};
+pub use vision::VisionConfig;
+pub use vit::{Vit, VitConfig};
 
 /// Name of the classification head's weight, `[labels, features]`, in adapters and checkpoints.
 pub const HEAD_WEIGHT: &str = "classifier.weight";
@@ -68,10 +75,16 @@ pub trait Model: Debug + Send + Sync {
         adapters.classify(self.features(batch, Some(adapters), dropout))
     }
 
+    /// What the model's library calls the classification head, before `.weight` and `.bias`.
+    fn head_module(&self) -> &'static str {
+        "classifier"
+    }
+
     /// The classification head that the model's features need.
     fn head_spec(&self, labels: usize) -> HeadSpec {
-        let weight = (HEAD_WEIGHT.to_owned(), vec![labels, self.feature_width()]);
-        HeadSpec::from([weight, (HEAD_BIAS.to_owned(), vec![labels])])
+        let module = self.head_module();
+        let weight = (format!("{module}.weight"), vec![labels, self.feature_width()]);
+        HeadSpec::from([weight, (format!("{module}.bias"), vec![labels])])
     }
 
     /// Checks that adapters of this specification fit the model.
@@ -88,11 +101,12 @@ pub trait Model: Debug + Send + Sync {
                 return Err(LearnerError::AdaptedModule { module, expected, found });
             }
         }
-        let labels = spec.head.get(HEAD_BIAS).and_then(|shape| shape.first()).copied().unwrap_or(0);
+        let bias = spec.head.get(&format!("{}.bias", self.head_module()));
+        let labels = bias.and_then(|shape| shape.first()).copied().unwrap_or(0);
         if labels > 0 && spec.head == self.head_spec(labels) {
             return Ok(());
         }
         let found = spec.head.iter().map(|(name, shape)| (name.clone(), shape.clone())).collect();
-        Err(LearnerError::Head { hidden: self.feature_width(), found })
+        Err(LearnerError::Head { module: self.head_module(), hidden: self.feature_width(), found })
     }
 }

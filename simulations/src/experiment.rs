@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{Adapter, AdapterSpec, ClientId, ModuleName, PeftOptions, Seed};
 use fedlora_aggregation::{self as aggregation, Init};
-use fedlora_learner::{Dataset, Device, LoadedText, Model, data::split_personal, target_modules};
+use fedlora_learner::{Dataset, Device, LoadedData, Model, data::split_personal, target_modules};
 
 use crate::{builtin, config::Config, error::SimulationError, partition};
 
@@ -35,7 +35,8 @@ pub struct Clients {
 }
 
 impl Material {
-    /// Loads the base model and reads and tokenises the examples, or makes those that ship with the program.
+    /// Loads the base model and reads the examples as the model reads them, tokens or pixels, or makes those that ship
+    /// with the program.
     ///
     /// # Errors
     /// Names the file, tensor or line that is wrong.
@@ -43,10 +44,10 @@ impl Material {
         if builtin::is_model(&config.model.path) || builtin::is_data(&config.data.source.path) {
             return builtin::material(config, device);
         }
-        let (model, tokenizer) = config.model.load(Seed(config.run.seed), device)?;
-        let text = LoadedText::load(&config.data.source, Seed(config.run.seed))?;
-        let given = text.clients().map(<[Vec<u32>]>::to_vec);
-        let (train, test) = text.tokenize(&tokenizer, config.data.source.max_length)?;
+        let (model, preprocessor) = config.model.load(Seed(config.run.seed), device)?;
+        let data = LoadedData::load(&config.data.source, Seed(config.run.seed))?;
+        let given = data.clients().map(<[Vec<u32>]>::to_vec);
+        let (train, test) = data.datasets(&preprocessor, config.data.source.max_length)?;
         let peft = config.model.peft(config.run.lora.lora_dropout);
         Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft })
     }

@@ -10,7 +10,7 @@ use crate::{
     clock,
     config::JoinConfig,
     identity::{Lifetime, lifetime},
-    site::{SharedText, own_labels},
+    site::{SharedRows, own_labels},
 };
 
 /// Room that a client should have for adapters and updates.
@@ -104,12 +104,17 @@ fn free_bytes(_: &JoinConfig) -> Option<u64> {
     None
 }
 
-/// The rows that this client trains on, read with its own labels; none if they cannot be read.
+/// The rows that this client trains on, read with its own labels and as its model reads them; none if they cannot be.
 pub(super) fn data(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Rows> {
     let read = || {
         let labels = own_labels(&config.site.data)?;
-        let share = SharedText::read(&config.site, Seed(0), ClientId(0), &labels)?;
-        Ok::<_, crate::SiteError>(Rows { examples: share.rows.len() as u64, labels })
+        let share = SharedRows::read(&config.site, Seed(0), ClientId(0), &labels)?;
+        let examples = share.rows.len() as u64;
+        // Whether the model can read them at all; a model that cannot be read has a check of its own.
+        if let Ok(preprocessor) = config.site.model.preprocessor() {
+            share.prepare(&preprocessor, config.site.data.max_length)?;
+        }
+        Ok::<_, crate::SiteError>(Rows { examples, labels })
     };
     match read() {
         Ok(rows) => {
@@ -118,7 +123,7 @@ pub(super) fn data(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Rows>
             Some(rows)
         }
         Err(error) => {
-            checks.push(Check::failed("data", chain(&error), "correct the file, or the keys of [data]"));
+            checks.push(Check::failed("data", chain(&error), "correct the file, or the keys of [data] and [model]"));
             None
         }
     }

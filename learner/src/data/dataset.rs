@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::DataError;
-use crate::batch::{Batch, Inputs, Targets, Tokens};
+use super::{DataError, pixels::Pixels};
+use crate::{
+    batch::{Batch, Inputs, Targets, Tokens},
+    images::Levels,
+};
 
 /// Which natural client every example belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +48,8 @@ enum Examples {
     Tokens { tokens: Tokens, ends: Vec<usize> },
     /// Example `i` is `pixels[i * size..(i + 1) * size]`.
     Images { pixels: Vec<f32>, size: usize },
+    /// Images as levels, a quarter of the memory.
+    Levels(Pixels),
 }
 
 /// Examples with labels and, where the data has them, natural clients.
@@ -97,6 +102,27 @@ impl Dataset {
         }
         check_length("pixels", labels.len() * size, pixels.len())?;
         Self::new(Examples::Images { pixels, size }, labels, label_names)
+    }
+
+    /// Images as levels, `[channels, height, width]` each and all of one size; `values` holds for each channel what its
+    /// levels mean.
+    ///
+    /// # Errors
+    ///
+    /// Where an image is empty or of another size than the first, the counts differ or a label has no name.
+    pub(crate) fn levels(
+        images: Vec<Vec<u8>>,
+        values: Vec<Levels>,
+        labels: Vec<u32>,
+        label_names: Vec<String>,
+    ) -> Result<Self, DataError> {
+        check_length("images", labels.len(), images.len())?;
+        let size = images.first().map_or(0, Vec::len);
+        if let Some(example) = images.iter().position(Vec::is_empty) {
+            return Err(DataError::EmptyExample { example });
+        }
+        images.iter().try_for_each(|image| check_length("pixels", size, image.len()))?;
+        Self::new(Examples::Levels(Pixels::new(&images, size, values)), labels, label_names)
     }
 
     fn new(examples: Examples, labels: Vec<u32>, label_names: Vec<String>) -> Result<Self, DataError> {
@@ -157,6 +183,7 @@ impl Dataset {
         match &self.examples {
             Examples::Tokens { ends, .. } => token_range(ends, row).len(),
             Examples::Images { size, .. } => *size,
+            Examples::Levels(pixels) => pixels.size(),
         }
     }
 
@@ -175,6 +202,7 @@ impl Dataset {
                 let image = |row: &u32| &pixels[*row as usize * size..(*row as usize + 1) * size];
                 Inputs::Images { pixels: rows.iter().flat_map(image).copied().collect(), count: rows.len() }
             }
+            Examples::Levels(pixels) => Inputs::Images { pixels: pixels.values(rows), count: rows.len() },
         };
         Batch { inputs, targets: Targets::Labels(rows.iter().map(|row| self.label(*row)).collect()) }
     }

@@ -6,7 +6,12 @@ use super::{DataError, Record};
 
 /// The distinct labels: in numeric order if all are whole numbers, otherwise in order of their bytes.
 pub(super) fn names(rows: &[Record]) -> Vec<String> {
-    let distinct: BTreeSet<&str> = rows.iter().map(|row| row.label.as_str()).collect();
+    ordered(rows.iter().map(|row| row.label.as_str()))
+}
+
+/// Distinct names, in the order of [`names`].
+pub(super) fn ordered<'a>(all: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let distinct: BTreeSet<&str> = all.collect();
     let mut names: Vec<String> = distinct.into_iter().map(str::to_owned).collect();
     if names.iter().all(|name| name.parse::<i64>().is_ok()) {
         names.sort_by_key(|name| name.parse::<i64>().unwrap_or_default());

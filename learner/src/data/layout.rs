@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::delimited::{self, Dialect};
 use super::{DataConfig, DataError, Format, Record, jsonl};
 
-const KNOWN_FILES: &str = "expected a file ending in .csv, .tsv, .jsonl, .ndjson, .txt or .json";
+const KNOWN_FILES: &str = "expected a file ending in .csv, .tsv, .jsonl, .ndjson, .txt or .json, or images";
 const KNOWN_FOLDERS: &str = "expected data_full.json, a file train.csv, train.tsv or train.jsonl, \
                              or a folder of .jsonl or .txt files";
 
@@ -77,9 +77,7 @@ fn read(file: &Path, format: Format, config: &DataConfig) -> Result<Vec<Record>,
         Format::Sentences => delimited::read(file, Dialect::SENTENCES, config),
         Format::FedsvdSplit => jsonl::read(file, config, Some("sentence2")),
         Format::Jsonl => jsonl::read(file, config, None),
-        Format::Auto | Format::Clinc150 => {
-            Err(DataError::UnknownFormat { path: file.into(), expected: "expected one row a line" })
-        }
+        _ => Err(DataError::UnknownFormat { path: file.into(), expected: "expected one text a line" }),
     }?;
     if rows.is_empty() { Err(DataError::NoRows { file: file.into() }) } else { Ok(rows) }
 }
@@ -122,7 +120,7 @@ fn extensions(format: Format) -> &'static [&'static str] {
         Format::GlueTsv | Format::Tsv => &["tsv"],
         Format::Sentences => &["txt"],
         Format::Jsonl | Format::FedsvdSplit => &["jsonl", "ndjson"],
-        Format::Auto | Format::Clinc150 => &["json"],
+        _ => &["json"],
     }
 }
 

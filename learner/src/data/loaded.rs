@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use fedlora_adapter::{Purpose, Seed};
 use rayon::prelude::*;
 
+use super::files::Files;
 use super::layout::{self, Layout};
 use super::{DataConfig, DataError, Dataset, Format, Groups, Record, clinc, hold_out_by_group, labels, thin};
 use crate::{LearnerError, TextTokenizer, Tokens};
@@ -16,13 +17,6 @@ pub struct LoadedText {
     test: Vec<Record>,
     label_names: Vec<String>,
     files: Option<Files>,
-}
-
-/// Training files as clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Files {
-    names: Vec<String>,
-    rows: Vec<Vec<u32>>,
 }
 
 /// Rows with the number of the file each came from.
@@ -79,7 +73,7 @@ impl LoadedText {
         let mut rng = seed.run(Purpose::Data);
         let kept = thin(positions(&train.records), config.max_rows, &mut rng);
         let tested = thin(positions(test), config.max_test_rows, &mut rng);
-        let files = (file_names.len() > 1).then(|| by_file(train, &kept, file_names));
+        let files = (file_names.len() > 1).then(|| Files::new(file_names, &take(&train.files, &kept)));
         Self { train: take(&train.records, &kept), test: take(test, &tested), label_names, files }
     }
 
@@ -125,13 +119,13 @@ impl LoadedText {
     /// Where the training data are several files: each file's rows, as positions in [`Self::train`].
     #[must_use]
     pub fn clients(&self) -> Option<&[Vec<u32>]> {
-        self.files.as_ref().map(|files| files.rows.as_slice())
+        self.files.as_ref().map(Files::rows)
     }
 
     /// Names of [`Self::clients`], after their files.
     #[must_use]
     pub fn client_names(&self) -> Option<&[String]> {
-        self.files.as_ref().map(|files| files.names.as_slice())
+        self.files.as_ref().map(Files::names)
     }
 
     /// The training and the test dataset in a model's tokens, each text cut to `max_length` tokens.
@@ -235,15 +229,6 @@ fn positions<T>(items: &[T]) -> Vec<u32> {
 
 fn take<T: Clone>(items: &[T], rows: &[u32]) -> Vec<T> {
     rows.iter().filter_map(|row| items.get(*row as usize).cloned()).collect()
-}
-
-/// Positions among the kept rows, by file.
-fn by_file(rows: &Rows, kept: &[u32], names: Vec<String>) -> Files {
-    let mut held = vec![Vec::new(); names.len()];
-    for (file, position) in take(&rows.files, kept).into_iter().zip(0..) {
-        held[file as usize].push(position);
-    }
-    Files { names, rows: held }
 }
 
 fn encode(tokenizer: &TextTokenizer, row: &Record) -> Result<Tokens, LearnerError> {

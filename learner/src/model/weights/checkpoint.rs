@@ -20,7 +20,7 @@ use crate::LearnerError;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 /// What models with a task's head put before the names of the encoder's weights.
-const PREFIX: &str = "bert.";
+const PREFIXES: [&str; 2] = ["bert.", "vit."];
 
 /// All weights files of a model directory, in memory.
 #[derive(Debug)]
@@ -62,8 +62,9 @@ impl Checkpoint {
     }
 
     fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LearnerError> {
-        let prefixed = format!("{PREFIX}{name}");
-        let Some((file, name, info)) = self.find(name).or_else(|| self.find(&prefixed)) else {
+        let prefixed = PREFIXES.map(|prefix| format!("{prefix}{name}"));
+        let names = std::iter::once(name).chain(prefixed.iter().map(String::as_str));
+        let Some((file, name, info)) = names.into_iter().find_map(|name| self.find(name)) else {
             let (file, tensor) = (self.listing.clone(), name.to_owned());
             return Err(LearnerError::MissingTensor { file, tensor, expected: shape.to_vec() });
         };
