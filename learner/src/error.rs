@@ -158,9 +158,7 @@ pub enum LearnerError {
         found: (usize, usize),
     },
     /// A head tensor that is missing or has no use in the model.
-    #[error(
-        "the adapter's head is {found:?}, expected {module}.weight [labels, {hidden}] and {module}.bias [labels]"
-    )]
+    #[error("the adapter's head is {found:?}, expected {module}.weight [labels, {hidden}] and {module}.bias [labels]")]
     Head {
         /// What the model's head is called.
         module: &'static str,

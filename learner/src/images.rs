@@ -19,8 +19,8 @@ pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
 /// Makes pictures into a model's pixels.
 ///
 /// Grey pictures become three equal channels where the model has three; coloured ones become grey by ITU-R 601 where
-/// it has one. Resizing is Pillow's, with a filter as wide as the reduction asks for, rounded to whole levels; what
-/// `torchvision` computes differs by at most a level.
+/// it has one. Resizing is Pillow's, rows first, with a filter as wide as the reduction asks for and rounded to whole
+/// levels; `torchvision` rounds otherwise, and differs by about a level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageProcessor {
     channels: usize,

@@ -134,8 +134,7 @@ fn logits_and_gradients_of_all_linear_modules_are_those_of_peft_under_pefts_own_
     for name in ["tiny_vit", "tiny_mixer"] {
         let (reference, (model, _)) = (reference(name), load(name, None));
         let count = reference.labels.len();
-        let (logits, gradients) =
-            pass(&*model, &batch(&reference), &[&adapter(&*model, 0.0)], vec![count], count);
+        let (logits, gradients) = pass(&*model, &batch(&reference), &[&adapter(&*model, 0.0)], vec![count], count);
         assert_near(name, &logits, &reference.logits);
         assert!(gradients.keys().eq(reference.gradients.keys()), "{name}: {:?}", gradients.keys());
         for (tensor, expected) in &reference.gradients {
@@ -176,7 +175,8 @@ fn gradients_example_by_example_add_up_to_those_of_the_batch() {
         let (_, single) = pass(&*model, &all, &vec![&adapter; count], vec![1; count], 1);
         for (tensor, expected) in summed {
             let each = single[&tensor].chunks_exact(expected.len());
-            let total = (0..expected.len()).map(|index| each.clone().map(|values| values[index]).sum()).collect::<Vec<f32>>();
+            let total =
+                (0..expected.len()).map(|index| each.clone().map(|values| values[index]).sum()).collect::<Vec<f32>>();
             assert_near(&tensor, &total, &expected);
         }
     }
@@ -258,7 +258,7 @@ fn base64(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn resizing_gives_pillows_levels_bit_for_bit() {
+fn resizing_along_rows_then_along_columns_gives_pillows_levels_bit_for_bit() {
     for Resized { channels, from: [height, width], to: [side, _], filter, levels } in pictures().resized {
         let place = tempfile::tempdir().unwrap();
         let resample = if filter == "bicubic" { 3 } else { 2 };
@@ -269,7 +269,8 @@ fn resizing_gives_pillows_levels_bit_for_bit() {
         let source: Vec<u8> = (0..count as u64).map(|k| ((k * k * 31 + k * 17) % 256) as u8).collect();
         let picture = Image::new(channels, height, width, source).unwrap();
         let planes = processor.pixels(&picture, Path::new("picture")).unwrap();
-        let expected: Vec<u8> = (0..channels).flat_map(|channel| levels.iter().skip(channel).step_by(channels).copied()).collect();
+        let expected: Vec<u8> =
+            (0..channels).flat_map(|channel| levels.iter().skip(channel).step_by(channels).copied()).collect();
         assert_eq!(planes, expected, "{height} x {width} to {side}, {filter}");
     }
 }
@@ -319,7 +320,7 @@ fn spoilt(name: &str, file: &str, old: &str, new: &str) -> String {
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(old), "{text}");
     fs::write(&path, text.replacen(old, new, 1)).unwrap();
-    let loaded = load_pretrained(copy.path(), None, &device("cpu").unwrap());
+    let loaded = load_pretrained(copy.path(), None::<Pooling>, &device("cpu").unwrap());
     loaded.unwrap_err().to_string().rsplit('/').next().unwrap().to_owned()
 }
 

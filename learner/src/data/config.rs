@@ -30,7 +30,7 @@ pub enum Format {
     /// IDX images, packed by gzip or not: a file `PREFIX-images-idx3-ubyte`, or the folder of MNIST's four. Columns are
     /// files beside it, `PREFIX-COLUMN-idx1-ubyte`: labels by default in `labels`, natural clients in `group-column`.
     Idx,
-    /// A NumPy archive with `MedMNIST`'s keys: `train_images`, `train_labels`, `test_images`, `test_labels`.
+    /// A NumPy archive with MedMNIST's keys: `train_images`, `train_labels`, `test_images`, `test_labels`.
     Npz,
     /// A folder for each label with PNG or JPEG files, or such folders in `train` and `test`; several `train-files`
     /// are several sources, each such a folder.

@@ -81,16 +81,16 @@ impl LoadedData {
     /// # Errors
     /// [`LearnerError::OtherData`] for a model that reads the other kind; as [`LoadedText::tokenize`] and
     /// [`LoadedImages::pixels`].
-    pub fn datasets(
-        &self,
-        preprocessor: &Preprocessor,
-        max_length: usize,
-    ) -> Result<(Dataset, Dataset), LearnerError> {
+    pub fn datasets(&self, preprocessor: &Preprocessor, max_length: usize) -> Result<(Dataset, Dataset), LearnerError> {
         match (self, preprocessor) {
             (Self::Text(text), Preprocessor::Text(tokenizer)) => text.tokenize(tokenizer, max_length),
             (Self::Images(images), Preprocessor::Images(processor)) => images.pixels(processor),
-            (Self::Text(_), Preprocessor::Images(_)) => Err(LearnerError::OtherData { reads: "images", found: "texts" }),
-            (Self::Images(_), Preprocessor::Text(_)) => Err(LearnerError::OtherData { reads: "texts", found: "images" }),
+            (Self::Text(_), Preprocessor::Images(_)) => {
+                Err(LearnerError::OtherData { reads: "images", found: "texts" })
+            }
+            (Self::Images(_), Preprocessor::Text(_)) => {
+                Err(LearnerError::OtherData { reads: "texts", found: "images" })
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Resizing as Pillow's `Image.resize` does it, to the level: one filter along rows, then one along columns, in whole
-//! numbers of 22 binary places, each pass rounded to levels.
+//! Resizing as Pillow's `Image.resize` does it: one filter along rows, then one along columns, in whole numbers of 22
+//! binary places, each pass rounded to levels. Each pass gives Pillow's levels; Pillow 13 takes the columns first for some
+//! sizes, which can change a level by one.
 
 /// Binary places of a weight: a sum of 8-bit levels times weights stays within 32 bits.
 const PLACES: u32 = 22;

@@ -140,8 +140,7 @@ fn gradient<A: Architecture>(
     device: &Device,
 ) -> Result<(f64, Tensor<2>), LearnerError> {
     let leaf = values.autodiff().require_grad();
-    let (model, weight, bias) =
-        load_with_head(architecture, labels, &mut Slices::tracked(leaf.clone()), device)?;
+    let (model, weight, bias) = load_with_head(architecture, labels, &mut Slices::tracked(leaf.clone()), device)?;
     let features = A::training_features(&model, batch);
     check_labels(batch.targets.ids(), labels)?;
     let logits = features.matmul(weight.transpose()) + bias.unsqueeze();

@@ -31,12 +31,9 @@ impl VisionConfig {
             return Ok(None);
         };
         config.check().map_err(|error| match error {
-            LearnerError::VisionConfig { key, found, expected } => LearnerError::Config {
-                file: file.into(),
-                key,
-                found: found.to_string(),
-                expected: expected.to_owned(),
-            },
+            LearnerError::VisionConfig { key, found, expected } => {
+                LearnerError::Config { file: file.into(), key, found: found.to_string(), expected: expected.to_owned() }
+            }
             other => other,
         })?;
         Ok(Some(config))
@@ -105,7 +102,8 @@ impl VisionConfig {
             }
             (Self::Vit(_), Pooling::Pooler) => refuse("pooler", "cls or mean for a vision transformer"),
             (Self::MlpMixer(config), Pooling::Mean) => Ok(Arc::new(Mixer::load(config, weights, device)?)),
-            (Self::MlpMixer(_), _) => refuse("another", "mean for an MLP-Mixer"),
+            (Self::MlpMixer(_), Pooling::Cls) => refuse("cls", "mean for an MLP-Mixer"),
+            (Self::MlpMixer(_), Pooling::Pooler) => refuse("pooler", "mean for an MLP-Mixer"),
         }
     }
 }

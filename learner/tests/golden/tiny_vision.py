@@ -124,7 +124,8 @@ def resizing():
         array = levels.reshape(height, width, *([3] if channels == 3 else [])).numpy()
         for to in [(4, 4), (16, 16), (11, 11)]:
             for name, resample in [("bilinear", Image.BILINEAR), ("bicubic", Image.BICUBIC)]:
-                made = Image.fromarray(array, mode).resize((to[1], to[0]), resample)
+                # Rows first, as Pillow did until it began to choose the order by the sizes.
+                made = Image.fromarray(array, mode).resize((to[1], height), resample).resize((to[1], to[0]), resample)
                 cases.append({"channels": channels, "from": [height, width], "to": to, "filter": name,
                               "levels": list(made.tobytes())})
     files = []

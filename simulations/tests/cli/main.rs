@@ -11,6 +11,7 @@ mod central;
 mod configurations;
 mod determinism;
 mod link;
+mod pretrained;
 mod private;
 mod resume;
 mod round_trip;

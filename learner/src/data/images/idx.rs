@@ -4,7 +4,7 @@
 //! any other `PREFIX-NAME-idx1-ubyte` is a column `NAME` of the same rows. Each may end in `.gz`.
 
 use std::{
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -79,7 +79,10 @@ fn values<const D: usize>(file: &Path) -> Result<([usize; D], Vec<u8>), DataErro
     let mut reader = files::open(file)?;
     let mut magic = [0; 4];
     let expected = [0, 0, 8, D as u8];
-    let cut = |_| content(file, "an IDX header", "the end of the file");
+    let cut = |source: io::Error| match source.kind() {
+        io::ErrorKind::UnexpectedEof => content(file, "an IDX header", "the end of the file"),
+        _ => DataError::Read { file: file.into(), source },
+    };
     reader.read_exact(&mut magic).map_err(cut)?;
     if magic != expected {
         let expected = format!("the IDX magic {expected:02x?} (bytes in {D} dimensions)");

@@ -1,6 +1,11 @@
 //! Everything that a configuration names, read and split, before any model's image processor has seen it.
 
-use std::{borrow::Cow, collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use fedlora_adapter::{Purpose, Seed};
 use rayon::prelude::*;
@@ -159,8 +164,8 @@ impl LoadedImages {
 
     /// Labels by number; each is among the names.
     fn numbers(&self, rows: &[LabelledImage]) -> Vec<u32> {
-        let number = |row: &LabelledImage| self.label_names.iter().position(|name| *name == row.label).unwrap_or(0);
-        rows.iter().map(|row| number(row) as u32).collect()
+        let by_name: BTreeMap<&str, u32> = self.label_names.iter().map(String::as_str).zip(0..).collect();
+        rows.iter().filter_map(|row| by_name.get(row.label.as_str()).copied()).collect()
     }
 }
 
@@ -189,12 +194,19 @@ fn read_all(config: &DataConfig, seed: Seed) -> Result<Read, DataError> {
 type Numbered = Vec<(LabelledImage, u32)>;
 
 /// Holds rows out by group and label, so that every client and label is tested.
-fn split(rows: &Numbered, fraction: f64, seed: Seed, sources: &Sources) -> (Numbered, Vec<LabelledImage>) {
+fn split(
+    rows: &[(LabelledImage, u32)],
+    fraction: f64,
+    seed: Seed,
+    sources: &Sources,
+) -> (Numbered, Vec<LabelledImage>) {
     let row = |row: u32| rows.get(row as usize);
     // Rows without a group belong to their source, which is the group where several are read.
     let group = |index: u32| match row(index) {
         Some((LabelledImage { group: Some(group), .. }, _)) => Cow::Borrowed(group.as_str()),
-        Some((_, file)) => Cow::Owned(sources.train.get(*file as usize).map(|file| source_name(file)).unwrap_or_default()),
+        Some((_, file)) => {
+            Cow::Owned(sources.train.get(*file as usize).map(|file| source_name(file)).unwrap_or_default())
+        }
         None => Cow::Borrowed(""),
     };
     let label = |index: u32| row(index).map(|(image, _)| image.label.as_str());
@@ -210,7 +222,8 @@ fn check<'a>(
     names: &[String],
     unknown: impl Fn(&LabelledImage) -> DataError,
 ) -> Result<(), DataError> {
-    match rows.into_iter().find(|row| !names.contains(&row.label)) {
+    let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    match rows.into_iter().find(|row| !known.contains(row.label.as_str())) {
         Some(row) => Err(unknown(row)),
         None => Ok(()),
     }

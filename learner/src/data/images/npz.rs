@@ -1,4 +1,4 @@
-//! NumPy archives with the keys of `MedMNIST` (arXiv 2110.14795): `train_images`, `train_labels`, `test_images`,
+//! NumPy archives with the keys of MedMNIST (arXiv 2110.14795): `train_images`, `train_labels`, `test_images`,
 //! `test_labels`. Its validation rows are left alone.
 
 use std::{
@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn headers_are_read_as_numpy_writes_them() {
-        let header = |order: &str, shape: &str| format!("{{'descr': '<i8', 'fortran_order': {order}, 'shape': {shape}, }}");
+        let header =
+            |order: &str, shape: &str| format!("{{'descr': '<i8', 'fortran_order': {order}, 'shape': {shape}, }}");
         assert_eq!(described(&header("False", "(3, 4)")), Some(("<i8".to_owned(), vec![3, 4])));
         assert_eq!(described(&header("False", "(7,)")), Some(("<i8".to_owned(), vec![7])));
         assert_eq!(described(&header("True", "(3, 4)")), None);

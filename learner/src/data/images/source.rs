@@ -133,9 +133,9 @@ fn parts(folder: &Path) -> (Vec<PathBuf>, Option<PathBuf>) {
 /// The folder's IDX images with one of the prefixes.
 fn idx_file(folder: &Path, prefixes: &[&str]) -> Option<PathBuf> {
     let names = prefixes.iter().flat_map(|prefix| {
-        ["-images-idx3-ubyte", "-images.idx3-ubyte"].into_iter().flat_map(move |rest| {
-            ["", ".gz"].into_iter().map(move |end| format!("{prefix}{rest}{end}"))
-        })
+        ["-images-idx3-ubyte", "-images.idx3-ubyte"]
+            .into_iter()
+            .flat_map(move |rest| ["", ".gz"].into_iter().map(move |end| format!("{prefix}{rest}{end}")))
     });
     names.map(|name| folder.join(name)).find(|file| file.is_file())
 }

@@ -1,10 +1,6 @@
 //! A pretrained vision model as a Hugging Face directory.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use burn::tensor::Device;
 use fedlora_adapter::Seed;
@@ -121,6 +117,6 @@ fn serialise(tensors: &BTreeMap<String, RawTensor>) -> Result<Vec<u8>, SafeTenso
         views.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?));
     }
     // What transformers asks for before it reads a file.
-    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize(views, Some(format))
+    let format = [("format".to_owned(), "pt".to_owned())];
+    safetensors::serialize(views, Some(format.into()))
 }
