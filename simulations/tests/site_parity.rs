@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use fedlora_adapter::{ClientId, Digest, RoundId, RoundPlan, Seed};
-use fedlora_client::{RunInfo, SharedText, Site, SiteConfig, SiteTrainer, Terms};
-use fedlora_learner::{DataConfig, Job, LoadedText, LocalTrainer, Trainer, Watch, data::Record, device};
+use fedlora_client::{RunInfo, SharedRows, Site, SiteConfig, SiteTrainer, Terms};
+use fedlora_learner::{DataConfig, Job, LoadedData, LocalTrainer, Trainer, Watch, data::Record, device};
 use fedlora_simulations::{
     config::{self, Config},
     experiment::Material,
@@ -46,6 +46,11 @@ fn site(config: &Config, path: &Path) -> SiteConfig {
     SiteConfig { model: config.model.clone(), data, personal_test_fraction }
 }
 
+fn rows_of(data: &LoadedData) -> &[Record] {
+    let LoadedData::Text(text) = data else { panic!("expected texts") };
+    text.train()
+}
+
 fn texts(records: &[Record], rows: &[u32]) -> Vec<(String, String)> {
     rows.iter().map(|&row| &records[row as usize]).map(|row| (row.text.clone(), row.label.clone())).collect()
 }
@@ -58,17 +63,18 @@ fn a_site_reads_the_rows_that_the_simulator_gives_the_same_client() {
     let material = Material::load(&config, &device("cpu").expect("known")).expect("loads");
     let clients = material.clients(&config).expect("three clients");
     let seed = Seed(config.run.seed);
-    let all = LoadedText::load(&config.data.source, seed).expect("loads");
+    let preprocessor = config.model.preprocessor().expect("reads texts");
+    let all = LoadedData::load(&config.data.source, &preprocessor, seed).expect("loads");
     assert_eq!(clients.train.len(), FILES.len());
     for (&client, file) in clients.train.keys().zip(FILES) {
         let own = site(&config, &folder.path().join(file));
-        let share = SharedText::read(&own, seed, client, material.train.label_names()).expect("loads");
-        let expected = texts(all.train(), &clients.train[&client]);
+        let share = SharedRows::read(&own, &preprocessor, seed, client, material.train.label_names()).expect("loads");
+        let expected = texts(rows_of(&all), &clients.train[&client]);
         assert!(!expected.is_empty());
-        assert_eq!(texts(share.train(), &share.rows), expected, "{file}: rows to train on");
-        let expected = texts(all.train(), &clients.own_tests[&client]);
+        assert_eq!(texts(rows_of(share.data()), &share.rows), expected, "{file}: rows to train on");
+        let expected = texts(rows_of(&all), &clients.own_tests[&client]);
         assert!(!expected.is_empty());
-        assert_eq!(texts(share.train(), &share.own_test), expected, "{file}: rows of its own test");
+        assert_eq!(texts(rows_of(share.data()), &share.own_test), expected, "{file}: rows of its own test");
     }
 }
 
