@@ -6,7 +6,7 @@ use crate::{ImageProcessor, TextTokenizer};
 #[derive(Debug, Clone)]
 pub enum Preprocessor {
     /// The model reads tokens.
-    Text(TextTokenizer),
+    Text(Box<TextTokenizer>),
     /// The model reads pixels.
     Images(ImageProcessor),
 }
@@ -16,7 +16,7 @@ impl Preprocessor {
     #[must_use]
     pub fn into_text(self) -> Option<TextTokenizer> {
         match self {
-            Self::Text(tokenizer) => Some(tokenizer),
+            Self::Text(tokenizer) => Some(*tokenizer),
             Self::Images(_) => None,
         }
     }

@@ -90,7 +90,7 @@ impl Family {
             Self::Bert(config) => {
                 let tokenizer = TextTokenizer::from_file(&directory.join(TOKENIZER))?;
                 tokenizer.check(config.vocab_size)?;
-                Ok(Preprocessor::Text(tokenizer))
+                Ok(Preprocessor::Text(Box::new(tokenizer)))
             }
             Self::Vision(config) => {
                 ImageProcessor::from_directory(directory, config.channels(), config.side()).map(Preprocessor::Images)
