@@ -6,11 +6,11 @@ use crate::{ImageProcessor, LearnerError, TextTokenizer};
 #[derive(Debug, Clone)]
 pub enum Preprocessor {
     /// The model reads tokens of texts that have labels.
-    Text(TextTokenizer),
+    Text(Box<TextTokenizer>),
     /// The model reads tokens and predicts the next ones: prompts with responses, or running text.
     Passages {
         /// The tokens are its.
-        tokenizer: TextTokenizer,
+        tokenizer: Box<TextTokenizer>,
         /// Tokens of the longest sequence that the model was made for.
         longest: usize,
     },
@@ -23,7 +23,7 @@ impl Preprocessor {
     #[must_use]
     pub fn into_text(self) -> Option<TextTokenizer> {
         match self {
-            Self::Text(tokenizer) | Self::Passages { tokenizer, .. } => Some(tokenizer),
+            Self::Text(tokenizer) | Self::Passages { tokenizer, .. } => Some(*tokenizer),
             Self::Images(_) => None,
         }
     }

@@ -166,7 +166,7 @@ impl Settings {
             _ => {}
         }
         for (key, numbers) in [("image_mean", &self.mean), ("image_std", &self.deviation)] {
-            let fits = matches!(numbers.len(), 1) || numbers.len() == channels;
+            let fits = numbers.len() == 1 || numbers.len() == channels;
             let usable = |x: &f64| x.is_finite() && (key == "image_mean" || *x > 0.0);
             if !fits || !numbers.iter().all(usable) {
                 return refuse(path, key, format!("{numbers:?}"), &format!("{channels} usable numbers, one a channel"));

@@ -132,10 +132,12 @@ impl Kind {
             Ok::<_, LearnerError>(tokenizer)
         };
         match self {
-            Self::Bert(config) => Ok(Preprocessor::Text(tokenizer(config.vocab_size)?.within(config.positions())?)),
+            Self::Bert(config) => {
+                Ok(Preprocessor::Text(Box::new(tokenizer(config.vocab_size)?.within(config.positions())?)))
+            }
             Self::Llama(config) => {
                 let longest = config.max_position_embeddings;
-                Ok(Preprocessor::Passages { tokenizer: tokenizer(config.vocab_size)?, longest })
+                Ok(Preprocessor::Passages { tokenizer: Box::new(tokenizer(config.vocab_size)?), longest })
             }
             Self::Vision(config) => {
                 ImageProcessor::from_directory(directory, config.channels(), config.side()).map(Preprocessor::Images)

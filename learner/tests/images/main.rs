@@ -228,12 +228,17 @@ fn archives_that_do_not_fit_say_what_was_expected() {
 }
 
 fn optdigits(rows: usize) -> String {
-    (0..rows).map(|row| format!("{}{}\n", format!("{},", row % 17).repeat(64), row % 2)).collect()
+    let line = |row: usize| {
+        let level = format!("{},", row % 17);
+        format!("{}{}\n", level.repeat(64), row % 2)
+    };
+    (0..rows).map(line).collect()
 }
 
 fn semeion(rows: usize) -> String {
     let marks = |row: usize| (0..10).map(move |digit| if digit == row % 2 { "1 " } else { "0 " }).collect::<String>();
-    (0..rows).map(|row| format!("{}{}\n", "1.0000 ".repeat(256), marks(row))).collect()
+    let line = |row: usize| format!("{}{}\n", "1.0000 ".repeat(256), marks(row));
+    (0..rows).map(line).collect()
 }
 
 /// Three sources of digits in three formats, as three training files.
