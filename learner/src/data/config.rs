@@ -33,7 +33,8 @@ pub enum Format {
     /// are the natural clients, and the text of each is predicted in windows of `max-length` tokens.
     Plays,
     /// IDX images, packed by gzip or not: a file `PREFIX-images-idx3-ubyte`, or the folder of MNIST's four. Columns are
-    /// files beside it, `PREFIX-COLUMN-idx1-ubyte`: labels by default in `labels`, natural clients in `group-column`.
+    /// files beside it, `PREFIX-COLUMN-idx1-ubyte`: labels by default in `labels`, natural clients in `group-column`, users
+    /// in `user-column`.
     Idx,
     /// A NumPy archive with MedMNIST's keys: `train_images`, `train_labels`, `test_images`, `test_labels`.
     Npz,
