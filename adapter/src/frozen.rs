@@ -91,7 +91,8 @@ mod tests {
     const MODULE: ModuleSpec = ModuleSpec { d_in: 7, d_out: 5 };
 
     fn weight() -> Tensor {
-        Tensor::from_fn(&[5, 7], |index| (1.7 * index as f32 + 0.3).sin())
+        // Sines of squares: those of the indices themselves would make a matrix of rank 2.
+        Tensor::from_fn(&[5, 7], |index| (0.37 * (index * index) as f32 + 0.3).sin())
     }
 
     fn product(factors: &LoraFactors, row: usize, column: usize) -> f64 {

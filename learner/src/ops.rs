@@ -7,6 +7,7 @@
 
 mod attention;
 mod buffers;
+mod cross_entropy;
 mod elementwise;
 mod frozen_weight;
 mod gelu;
@@ -26,6 +27,7 @@ mod storage;
 mod testing;
 
 pub use attention::{CausalHeads, attention, causal_attention, causal_attention_of_last};
+pub use cross_entropy::cross_entropy;
 pub use frozen_weight::FrozenWeight;
 pub use gelu::gelu;
 pub use grouped_linear::grouped_linear;

@@ -77,6 +77,7 @@ impl World {
                 schedule: Schedule::Constant,
                 warmup_ratio: 0.0,
                 max_grad_norm: 0.0,
+                loraplus_lr_ratio: 1.0,
                 lora_dropout: 0.1,
                 proximal_mu: 0.0,
                 privacy,

@@ -5,7 +5,7 @@ mod tiny_decoder;
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Int, Tensor as BurnTensor, TensorData, activation::log_softmax};
-use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, HeadSpec, Seed, Side, names};
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, HeadSpec, ModuleName, Seed, Side, names};
 use fedlora_learner::{
     Batch, GroupedAdapter, LearnerError, Model, Parameter, ParameterKey, Pooling, device, load_pretrained,
     random_pretrained, target_modules,
@@ -130,7 +130,7 @@ fn a_language_model_takes_no_head_and_gives_none() {
 #[test]
 fn every_linear_layer_but_the_output_can_be_adapted() {
     let (model, parts) = (load("qwen3"), ["self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj"]);
-    let found: BTreeSet<&str> = model.adaptable().keys().map(|name| name.as_str()).collect();
+    let found: BTreeSet<&str> = model.adaptable().keys().map(ModuleName::as_str).collect();
     assert_eq!(found.len(), 14);
     for (layer, part) in (0..2).flat_map(|layer| parts.map(|part| (layer, part))) {
         assert!(found.contains(format!("model.layers.{layer}.{part}").as_str()), "{layer} {part}");

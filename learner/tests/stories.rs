@@ -24,11 +24,11 @@ struct Reference {
     greedy_text: String,
     last_logits_first8: Vec<f32>,
     top5: Vec<(u32, f32)>,
-    nll: Vec<Text>,
+    nll: Vec<Sample>,
 }
 
 #[derive(Deserialize)]
-struct Text {
+struct Sample {
     text: String,
     ids: Vec<u32>,
     mean_nll_per_token: f32,

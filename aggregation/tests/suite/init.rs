@@ -69,7 +69,7 @@ fn orthogonal_factors_are_not_zero_but_their_product_is() {
 
 #[test]
 fn olora_begins_with_the_qr_of_the_weight_and_dora_with_the_lengths_of_its_rows() {
-    let weight = |_: &ModuleName| Some(Tensor::from_fn(&[5, 7], |index| (1.3 * index as f32).sin()));
+    let weight = |_: &ModuleName| Some(Tensor::from_fn(&[5, 7], |index| (0.37 * (index * index) as f32).sin()));
     let olora = initial(spec(AdapterKind::Olora, 3, &[(7, 5)]), Init::Olora, Seed(1), &weight).expect("usable");
     let b = &factors(&olora, Side::B)[0];
     assert!((b.transpose() * b - Dense::identity(3, 3)).amax() < 5.0 * F32);
@@ -83,7 +83,7 @@ fn olora_begins_with_the_qr_of_the_weight_and_dora_with_the_lengths_of_its_rows(
 
 #[test]
 fn every_initialisation_has_one_row_and_serves_the_kinds_that_it_lists() {
-    let weight = |_: &ModuleName| Some(Tensor::from_fn(&[5, 7], |index| (1.3 * index as f32).sin()));
+    let weight = |_: &ModuleName| Some(Tensor::from_fn(&[5, 7], |index| (0.37 * (index * index) as f32).sin()));
     for row in INITS {
         assert_eq!(INITS.iter().filter(|other| other.init == row.init).count(), 1);
         assert_eq!(serde_json::to_value(row.init).expect("a name"), row.name);

@@ -64,7 +64,7 @@ fn methods_say_which_adapters_they_can_serve() {
     let find = |name| Method::find(name).expect("in the registry");
     find("fedsvd").check(AdapterKind::Lora).expect("served");
     let error = find("fedsvd").check(AdapterKind::Vera).expect_err("no SVD of vectors");
-    assert_eq!(error.to_string(), "method fedsvd serves [Lora] adapters, not Vera");
+    assert_eq!(error.to_string(), "method fedsvd serves [Lora, Olora, Dora] adapters, not Vera");
     find("fedsa-vera").check(AdapterKind::Lora).expect_err("its point is VeRA");
     assert_eq!(find("fedsa-rslora").use_rslora, Some(true));
     assert_eq!(find("ffa-orthonormal").init, Some(Init::Orthonormal));

@@ -123,7 +123,8 @@ fn a_site_trains_alone_and_tests_what_it_trained() {
 #[test]
 fn a_language_model_is_described_without_labels_and_tested_by_its_perplexity() {
     let place = Place::new();
-    place.write("words.txt", &(0..201).map(|place| format!("w{} ", 4 + place * 7 % 60)).collect::<String>());
+    let words: Vec<String> = (0..201).map(|place| format!("w{} ", 4 + place * 7 % 60)).collect();
+    place.write("words.txt", &words.concat());
     let site = format!("--set model.path={TINY_LLAMA} --set data.path=words.txt --set data.max-length=9");
     let settings = format!("{site} --set lora.target_modules=all-linear");
     place.answer(&format!("describe job.toml --out model.json {settings}"));

@@ -52,14 +52,12 @@ impl KeyValueCache {
 
     /// Adds keys and values of new tokens to those of a layer, and returns all of them. Layers come in order.
     pub(super) fn extend(&mut self, layer: usize, keys: Tensor<2>, values: Tensor<2>) -> [Tensor<2>; 2] {
-        match self.layers.get_mut(layer) {
-            None => self.layers.push([keys.clone(), values.clone()]),
-            Some(all) => {
-                let [old_keys, old_values] = all.clone();
-                *all = [Tensor::cat(vec![old_keys, keys], 0), Tensor::cat(vec![old_values, values], 0)];
-                return all.clone();
-            }
+        if let Some(all) = self.layers.get_mut(layer) {
+            let [old_keys, old_values] = all.clone();
+            *all = [Tensor::cat(vec![old_keys, keys], 0), Tensor::cat(vec![old_values, values], 0)];
+            return all.clone();
         }
+        self.layers.push([keys.clone(), values.clone()]);
         [keys, values]
     }
 }

@@ -21,7 +21,7 @@ pub struct ModelConfig {
     /// `preprocessor_config.json`; or, in the simulator, `builtin:digits-vit`, the small vision transformer that is pretrained on the spot.
     pub path: PathBuf,
     /// How token or patch states become one vector: `mean`, `cls` or `pooler`; by default `cls` for vision transformers
-    /// and `mean` for all others.
+    /// and `mean` for all others. Decoders predict each token: it says nothing to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
     /// Ignore the checkpoint's values and draw random ones: the control of every claim about pretraining.

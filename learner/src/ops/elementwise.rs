@@ -3,7 +3,8 @@
 //! Only additions, multiplications, divisions and integer operations, never contracted: the same bits on every
 //! machine, whatever the width of its vectors.
 
-/// `eˣ` to 2 units in the last place, 0 below the smallest normal result. `x` must not exceed 88.
+/// `eˣ` to 2 units in the last place, 0 below the smallest normal result. `x` must not exceed 88; what is not a number stays
+/// so, or training that diverges would not be noticed.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     // Adding 1.5 · 2²³ rounds to an integer, which is left in the low bits of the sum.
@@ -11,7 +12,8 @@ pub(super) fn exp(x: f32) -> f32 {
     // ln 2 in two parts, of which the first has so few bits that its product with the integer is exact.
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let clamped = x.max(-87.0);
+    // Not `max`, which would make -87 of what is not a number.
+    let clamped = if x < -87.0 { -87.0 } else { x };
     let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
     let whole = shifted - ROUND;
     let rest = clamped - whole * LN_2_HIGH - whole * LN_2_LOW;
@@ -48,6 +50,22 @@ const LANES: usize = 16;
 #[inline(always)]
 pub(super) fn sum(values: &[f32]) -> f32 {
     reduce(values, 0.0, |total, value| total + value)
+}
+
+/// The sum of `e` to the power of each value less `shift`, which is at least as large as the largest.
+#[inline(always)]
+pub(super) fn sum_exp(values: &[f32], shift: f32) -> f32 {
+    let (values, rest) = values.as_chunks::<LANES>();
+    let mut totals = [0.0; LANES];
+    for values in values {
+        for (total, value) in totals.iter_mut().zip(values) {
+            *total += exp(value - shift);
+        }
+    }
+    for (total, value) in totals.iter_mut().zip(rest) {
+        *total += exp(value - shift);
+    }
+    totals.iter().sum()
 }
 
 /// The largest of `values`, negative infinity for none.

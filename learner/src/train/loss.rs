@@ -1,15 +1,8 @@
 //! Cross-entropy of predictions, and its mean by client or example.
 
-use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
+use burn::tensor::{Tensor, TensorData};
 
-/// `-log softmax(logits)[label]` of each prediction, `[predictions]`; `labels` are below the number of columns.
-pub(crate) fn cross_entropy(logits: Tensor<2>, labels: &[u32]) -> Tensor<1> {
-    let device = logits.device();
-    let labels: Vec<i32> = labels.iter().map(|&label| label.cast_signed()).collect();
-    let count = labels.len();
-    let labels = Tensor::<2, Int>::from_data(TensorData::new(labels, [count, 1]), &device);
-    log_softmax(logits, 1).gather(1, labels).neg().reshape([count])
-}
+pub(crate) use crate::ops::cross_entropy;
 
 /// Losses, each over the number of predictions of its group: their sum is the sum of the groups' mean losses.
 ///

@@ -48,5 +48,8 @@ fn random_adapter(spec: AdapterSpec) -> Adapter {
         random(&mut factors.b);
     }
     head.values_mut().for_each(random);
+    // Magnitudes near zero would hide everything behind them.
+    let magnitudes = head.iter_mut().filter(|(name, _)| spec.is_magnitude(name));
+    magnitudes.for_each(|(_, tensor)| tensor.values_mut().iter_mut().for_each(|x| *x += 1.0));
     Adapter::new(spec, modules, head).unwrap()
 }

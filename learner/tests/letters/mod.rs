@@ -40,7 +40,9 @@ pub(crate) fn write(directory: &Path, start: bool) {
 pub(crate) fn tokenizer(start: bool, files: &[(&str, &str)]) -> Result<TextTokenizer, LearnerError> {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), start);
-    files.iter().for_each(|(name, content)| fs::write(directory.path().join(name), content).unwrap());
+    for (name, content) in files {
+        fs::write(directory.path().join(name), content).unwrap();
+    }
     TextTokenizer::from_directory(directory.path())
 }
 

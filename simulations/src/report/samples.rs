@@ -20,9 +20,10 @@ pub(crate) fn language(method: &str, seed: u64, rounds: u64) -> RunRecord {
             (found.tokens, found.macro_f1, found.perplexity) = (Some(9000), None, Some(found.loss.exp()));
         }
     };
-    let all = |all: &mut Evaluations| [&mut all.global, &mut all.personal_own, &mut all.personal_global].map(turn);
-    record.rounds.iter_mut().for_each(|metrics| drop(all(&mut metrics.evaluations)));
-    all(&mut record.summary.evaluations);
+    let rounds = record.rounds.iter_mut().map(|metrics| &mut metrics.evaluations);
+    for all in rounds.chain([&mut record.summary.evaluations]) {
+        [&mut all.global, &mut all.personal_own, &mut all.personal_global].into_iter().for_each(turn);
+    }
     let perplexity = |tail: Option<Tail>| tail.map(|tail| Tail { last: (1.0 - tail.last).exp(), ..tail });
     let SummaryTails { global, personal_own, personal_global } = record.summary.accuracy.clone();
     let [global, personal_own, personal_global] = [global, personal_own, personal_global].map(perplexity);

@@ -68,10 +68,8 @@ struct Raw {
     initializer_range: f64,
     #[serde(default)]
     tie_word_embeddings: bool,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
+    attention_bias: Option<bool>,
+    mlp_bias: Option<bool>,
     rope_theta: Option<f64>,
     partial_rotary_factor: Option<f64>,
     original_max_position_embeddings: Option<f64>,
@@ -221,11 +219,12 @@ impl Family {
 
     fn biases(self, raw: &Raw) -> Biases {
         let biases = |query_key_value, output, feed_forward| Biases { query_key_value, output, feed_forward };
+        let attention = raw.attention_bias == Some(true);
         match self {
-            Self::Llama => biases(raw.attention_bias, raw.attention_bias, raw.mlp_bias),
+            Self::Llama => biases(attention, attention, raw.mlp_bias == Some(true)),
             Self::Mistral => biases(false, false, false),
             Self::Qwen2 => biases(true, false, false),
-            Self::Qwen3 => biases(raw.attention_bias, raw.attention_bias, false),
+            Self::Qwen3 => biases(attention, attention, false),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) enum Scaling {
     Linear { factor: f64 },
     /// Low ones are divided, high ones kept, and those between interpolated, as Llama 3.1 does.
     Llama3 { factor: f64, low: f64, high: f64, original: f64 },
-    /// YaRN (arXiv 2309.00071, sections 3.2 and 3.4).
+    /// `YaRN` (arXiv 2309.00071, sections 3.2 and 3.4).
     Yarn { factor: f64, attention: f64, original: f64, fast: f64, slow: f64, truncate: bool },
 }
 

@@ -86,7 +86,7 @@ impl<'a> Head<'a> {
             }
             let mut slopes = vec![0.0; weights.len()];
             product(grad, v.transposed(), Start::Zero, &mut slopes);
-            self.into_slopes(&mut weights, &slopes, block.keys.len());
+            self.replace_by_slopes(&mut weights, &slopes, block.keys.len());
             let slopes = block.weights(&weights);
             if wanted.q {
                 let out = self.rows_of(&mut grad_q, &block.queries);
@@ -129,7 +129,7 @@ impl<'a> Head<'a> {
     }
 
     /// `P` becomes the gradient of the unscaled scores.
-    fn into_slopes(&self, weights: &mut [f32], slopes: &[f32], keys: usize) {
+    fn replace_by_slopes(&self, weights: &mut [f32], slopes: &[f32], keys: usize) {
         Arch::new().dispatch(
             #[inline(always)]
             || {

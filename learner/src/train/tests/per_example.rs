@@ -103,7 +103,7 @@ impl World {
     fn all() -> [Self; 8] {
         [
             Self::encoder("RoBERTa, its classifier", "tiny_roberta", Pooling::Pooler, AdapterKind::Lora),
-            Self::encoder("DistilBERT, DoRA", "tiny_distilbert", Pooling::Pooler, AdapterKind::Dora),
+            Self::encoder("DistilBERT, DoRA", "tiny_distilbert", Pooling::Mean, AdapterKind::Dora),
             Self::encoder("BERT, OLoRA", "tiny_bert", Pooling::Mean, AdapterKind::Olora),
             Self::bert("BERT, mean", Pooling::Mean),
             Self::bert("BERT, first token", Pooling::Cls),

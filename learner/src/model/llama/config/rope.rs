@@ -21,7 +21,7 @@ pub(super) fn read(value: &Value, raw: &Raw, head_width: usize, refuse: Refusal<
     let none = RopeParameters::default();
     let parameters = raw.rope_scaling.as_ref().or(raw.rope_parameters.as_ref()).unwrap_or(&none);
     let part = parameters.partial_rotary_factor.or(raw.partial_rotary_factor).unwrap_or(1.0);
-    if part != 1.0 {
+    if (part - 1.0).abs() > f64::EPSILON {
         return refuse.of("partial_rotary_factor", part, "1");
     }
     let theta = parameters.rope_theta.or(raw.rope_theta).unwrap_or(THETA);
@@ -68,7 +68,7 @@ fn positive(key: &'static str, value: Option<f64>, refuse: Refusal<'_>) -> Resul
     }
 }
 
-/// The factor of cosines and sines that YaRN asks for (arXiv 2309.00071, equation 22), with DeepSeek's two multipliers.
+/// The factor of cosines and sines that `YaRN` asks for (arXiv 2309.00071, equation 22), with `DeepSeek`'s two multipliers.
 fn attention(parameters: &RopeParameters, factor: f64) -> f64 {
     let scale = |multiplier: f64| if factor <= 1.0 { 1.0 } else { 0.1 * multiplier * factor.ln() + 1.0 };
     match (parameters.mscale, parameters.mscale_all_dim) {
