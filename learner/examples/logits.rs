@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tokenizer = preprocessor.into_text().ok_or("the model reads images, not texts")?.truncated(128)?;
     let adapter = read(Path::new(adapter), &*model)?;
     if let Some(out) = rest.get(1) {
-        write_peft(Path::new(out), &adapter, &config.peft(model.as_ref(), 0.0))?;
+        write_peft(Path::new(out), &adapter, &config.peft(0.0))?;
     }
     for line in fs::read_to_string(texts)?.lines().filter(|line| !line.trim().is_empty()) {
         let Line { text } = serde_json::from_str(line)?;
