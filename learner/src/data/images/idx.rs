@@ -43,14 +43,14 @@ pub(super) fn read(file: &Path, config: &DataConfig) -> Result<Vec<LabelledImage
     }
     let labels = config.label_column.as_ref().map_or_else(|| "labels".to_owned(), ToString::to_string);
     let labels = column(file, &labels, count)?;
-    let named = |name: &Option<Column>| name.as_ref().map(|name| column(file, &name.to_string(), count)).transpose();
-    let (groups, users) = (named(&config.group_column)?, named(&config.user_column)?);
+    let named = |name: Option<&Column>| name.map(|name| column(file, &name.to_string(), count)).transpose();
+    let (groups, users) = (named(config.group_column.as_ref())?, named(config.user_column.as_ref())?);
     let shared: Arc<Path> = file.into();
     let row = |((index, pixels), label): ((usize, &[u8]), u8)| {
         // None only for other counts than the header's, which were checked.
         let picture = Picture::Decoded(Image::new(1, height, width, pixels)?);
-        let of = |column: &Option<Vec<u8>>| column.as_ref().and_then(|values| values.get(index)).map(u8::to_string);
-        let (group, user, file) = (of(&groups), of(&users), Arc::clone(&shared));
+        let of = |column: Option<&Vec<u8>>| column.and_then(|values| values.get(index)).map(u8::to_string);
+        let (group, user, file) = (of(groups.as_ref()), of(users.as_ref()), Arc::clone(&shared));
         Some(LabelledImage { picture, label: label.to_string(), group, user, file, row: index + 1 })
     };
     Ok(pixels.chunks_exact(size).enumerate().zip(labels).filter_map(row).collect())

@@ -43,17 +43,17 @@ pub(super) fn read(file: &Path, part: &str, config: &DataConfig) -> Result<Optio
     })?;
     let labels = config.label_column.as_ref().map_or_else(|| "labels".to_owned(), ToString::to_string);
     let labels = column(file, &mut archive, &format!("{part}_{labels}"), count)?;
-    let mut named = |name: &Option<Column>| {
-        let key = name.as_ref().map(|name| format!("{part}_{name}"));
+    let mut named = |name: Option<&Column>| {
+        let key = name.map(|name| format!("{part}_{name}"));
         key.map(|key| column(file, &mut archive, &key, count)).transpose()
     };
-    let (groups, users) = (named(&config.group_column)?, named(&config.user_column)?);
+    let (groups, users) = (named(config.group_column.as_ref())?, named(config.user_column.as_ref())?);
     let shared: Arc<Path> = file.into();
     let row = |((index, pixels), label): ((usize, &[u8]), i64)| {
         // None only for other counts than the shape's, which were checked.
         let picture = Picture::Decoded(Image::new(channels, height, width, pixels)?);
-        let of = |column: &Option<Vec<i64>>| column.as_ref().and_then(|values| values.get(index)).map(i64::to_string);
-        let (group, user, file) = (of(&groups), of(&users), Arc::clone(&shared));
+        let of = |column: Option<&Vec<i64>>| column.and_then(|values| values.get(index)).map(i64::to_string);
+        let (group, user, file) = (of(groups.as_ref()), of(users.as_ref()), Arc::clone(&shared));
         Some(LabelledImage { picture, label: label.to_string(), group, user, file, row: index + 1 })
     };
     let pictures = images.bytes.chunks_exact(height * width * channels).enumerate();
