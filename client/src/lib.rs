@@ -44,7 +44,7 @@ pub use progress::Progress;
 pub use renewal::renew;
 pub use server::{Server, ServerError};
 pub use session::{Session, SessionError};
-pub use site::{Changed, Share, SharedText, Site, SiteConfig, SiteError, SiteTrainer};
+pub use site::{Changed, Share, SharedRows, Site, SiteConfig, SiteError, SiteTrainer};
 pub use state::{StateDir, StateError};
 pub use terms::{RunInfo, Terms};
 pub use tls::{Shown, TlsError};

@@ -7,13 +7,13 @@ mod trainer;
 use std::sync::Arc;
 
 use fedlora_adapter::{AdapterError, ClientId, Digest, Seed};
-use fedlora_learner::{DataConfig, DataError, Device, LearnerError, LoadedText, Model, ModelConfig, TextTokenizer};
+use fedlora_learner::{DataConfig, DataError, Device, LearnerError, LoadedData, Model, ModelConfig, Preprocessor};
 
 use crate::{budget::BudgetError, files::FileError};
 
 pub use fingerprint::Changed;
 pub(crate) use fingerprint::Fingerprint;
-pub use share::{Share, SharedText};
+pub use share::{Share, SharedRows};
 pub use trainer::SiteTrainer;
 
 /// What a site brings along.
@@ -32,7 +32,7 @@ pub struct SiteConfig {
 pub struct Site {
     config: SiteConfig,
     model: Arc<dyn Model>,
-    tokenizer: TextTokenizer,
+    preprocessor: Preprocessor,
     digest: Digest,
 }
 
@@ -73,8 +73,8 @@ impl Site {
     /// A model that cannot be loaded.
     pub fn load(config: SiteConfig, seed: Seed, device: &Device) -> Result<Self, SiteError> {
         let digest = config.model.digest()?;
-        let (model, tokenizer) = config.model.load(seed, device)?;
-        Ok(Self { config, model, tokenizer, digest })
+        let (model, preprocessor) = config.model.load(seed, device)?;
+        Ok(Self { config, model, preprocessor, digest })
     }
 
     /// The base model.
@@ -94,7 +94,7 @@ impl Site {
     /// # Errors
     /// Rows that cannot be read.
     pub fn own_labels(&self) -> Result<Vec<String>, SiteError> {
-        if self.model.decoder().is_some() { Ok(Vec::new()) } else { Ok(LoadedText::labels_of(&self.config.data)?) }
+        Ok(LoadedData::labels_of(&self.config.data, &self.preprocessor)?)
     }
 
     /// Rows that this site trains on, whatever the seed.
@@ -102,19 +102,17 @@ impl Site {
     /// # Errors
     /// Rows that cannot be read.
     pub fn examples(&self) -> Result<u64, SiteError> {
-        Ok(self.share(Seed(0), ClientId(0), &self.own_labels()?)?.rows.len() as u64)
+        let labels = self.own_labels()?;
+        Ok(SharedRows::read(&self.config, &self.preprocessor, Seed(0), ClientId(0), &labels)?.rows.len() as u64)
     }
 
-    /// The site's share of a federation's rows, in tokens. Labels mean nothing to a language model.
+    /// The site's share of a federation's rows, as the model reads them. Labels mean nothing to a language model.
     ///
     /// # Errors
-    /// Rows that cannot be read or whose labels the federation does not have.
+    /// Rows that cannot be read or whose labels the federation does not have; texts for a model of images, or the
+    /// other way round.
     pub fn share(&self, seed: Seed, client: ClientId, labels: &[String]) -> Result<Share, SiteError> {
-        let max_length = self.config.data.max_length;
-        if self.model.decoder().is_some() {
-            self.model.check_length(max_length)?;
-            return Share::read_passages(&self.config, &self.tokenizer, seed, client);
-        }
-        SharedText::read(&self.config, seed, client, labels)?.tokenize(&self.tokenizer, max_length)
+        let rows = SharedRows::read(&self.config, &self.preprocessor, seed, client, labels)?;
+        rows.prepare(&self.preprocessor, self.config.data.max_length)
     }
 }

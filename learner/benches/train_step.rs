@@ -57,7 +57,8 @@ fn main() {
 
 fn measure(arguments: &Arguments) {
     let device = device("cpu").expect("the CPU");
-    let (model, tokenizer) = load_pretrained(&arguments.model, Pooling::Mean, &device).expect("a model directory");
+    let (model, preprocessor) = load_pretrained(&arguments.model, Pooling::Mean, &device).expect("a model directory");
+    let tokenizer = preprocessor.into_text().expect("a model of texts");
     let step = uniform(32, 64);
     let all =
         Training { targets: &["query", "value"], factors: Factors::Both, head: HeadPolicy::Shared, privacy: None };

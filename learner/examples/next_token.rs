@@ -26,8 +26,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [directory, out, texts] = arguments.as_slice() else {
         return Err("expected MODEL_DIR ADAPTER_DIR TEXTS.jsonl".into());
     };
-    let (model, tokenizer) = load_pretrained(Path::new(directory), Pooling::Mean, &device("cpu")?)?;
+    let (model, preprocessor) = load_pretrained(Path::new(directory), Pooling::Mean, &device("cpu")?)?;
     let decoder = model.decoder().ok_or(LearnerError::NotADecoder)?;
+    let tokenizer = preprocessor.into_text().ok_or(LearnerError::NotADecoder)?;
     let adapter = waves(&*model)?;
     let task_type = Some("CAUSAL_LM".to_owned());
     write_peft(Path::new(out), &adapter, &PeftOptions { base_model: directory.clone(), task_type, dropout: 0.0 })?;

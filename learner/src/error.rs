@@ -282,6 +282,14 @@ pub enum LearnerError {
     /// The device failed while computing.
     #[error("the device failed: {0}")]
     Device(String),
+    /// Data of another kind than the model reads.
+    #[error("the model reads {reads}, but data.path holds {found}: choose data or a model of the other kind")]
+    OtherData {
+        /// What the model reads.
+        reads: &'static str,
+        /// What the data are.
+        found: &'static str,
+    },
     /// Nothing to train on or to evaluate.
     #[error("there are no examples")]
     NoExamples,
@@ -319,6 +327,12 @@ pub enum LearnerError {
         round: RoundId,
         /// Optimiser steps taken before.
         step: u64,
+    },
+    /// A loss of central training that is not a finite number.
+    #[error("pretraining diverged at step {step}: the loss is not finite; try a smaller learning rate")]
+    PretrainingDiverged {
+        /// The step, from 1.
+        step: usize,
     },
     /// Training was asked to end before its last step.
     #[error("training was cancelled")]

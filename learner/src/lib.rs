@@ -1,6 +1,6 @@
 //! Local training: frozen pretrained models, adapters in them, data to train on, and nothing of rounds or networks.
 //!
-//! - [`load_pretrained`] reads a Hugging Face directory into a frozen [`Model`] and its [`TextTokenizer`];
+//! - [`load_pretrained`] reads a Hugging Face directory into a frozen [`Model`] and its [`Preprocessor`];
 //! - [`data`] reads files into a [`Dataset`];
 //! - [`LocalTrainer`] trains clients' adapters, several in one pass where that is faster ([`GroupedAdapter`]);
 //! - [`evaluate`](evaluate()) says how good an adapter is;
@@ -17,8 +17,10 @@ mod error;
 mod evaluate;
 mod generate;
 mod grouped;
+mod images;
 mod model;
 pub mod ops;
+mod preprocessor;
 mod tokenizer;
 mod toy;
 mod train;
@@ -27,17 +29,20 @@ mod watch;
 
 pub use batch::{Batch, Inputs, NextTokens, Targets, Tokens};
 pub use burn::tensor::Device;
-pub use data::{DataConfig, DataError, Dataset, LoadedPassages, LoadedText};
+pub use data::{DataConfig, DataError, Dataset, LoadedData, LoadedImages, LoadedPassages, LoadedText};
 pub use device::{DEVICES, device};
 pub use dropout::DropoutMasks;
 pub use error::LearnerError;
 pub use evaluate::{Evaluation, EvaluationPlan, evaluate};
 pub use generate::{Generation, generate};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
+pub use images::{Image, ImageProcessor};
 pub use model::{
-    Activation, Bert, BertConfig, Decoder, HEAD_BIAS, HEAD_WEIGHT, HeadForm, KeyValueCache, Llama, Model, ModelConfig,
-    Pooling, Pretraining, Vit, VitConfig, load_pretrained, random_pretrained, selected_modules, target_modules,
+    Activation, Bert, BertConfig, Decoder, HEAD_BIAS, HEAD_WEIGHT, HeadForm, KeyValueCache, Llama, Mixer, MixerConfig,
+    Model, ModelConfig, Pooling, PretrainedVision, Pretraining, Progress, VisionConfig, Vit, VitConfig,
+    load_pretrained, pretrain, random_pretrained, selected_modules, target_modules,
 };
+pub use preprocessor::Preprocessor;
 pub use tokenizer::TextTokenizer;
 pub use toy::ToyTrainer;
 pub use train::{LocalTrainer, Randomness, learning_rate, noise_mode, progress};

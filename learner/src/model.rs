@@ -7,12 +7,16 @@ mod decoder;
 mod head;
 mod linear;
 mod llama;
+mod mixer;
 mod pass;
+mod patches;
 mod pooling;
 mod pretrained;
+mod pretraining;
 mod residual;
 mod source;
 mod targets;
+mod vision;
 mod vit;
 mod weights;
 
@@ -28,11 +32,14 @@ pub use config::BertConfig;
 pub use decoder::{Decoder, KeyValueCache};
 pub use head::{Activation, HeadForm};
 pub use llama::Llama;
+pub use mixer::{Mixer, MixerConfig};
 pub use pooling::Pooling;
 pub use pretrained::{load_pretrained, random_pretrained};
+pub use pretraining::{PretrainedVision, Pretraining, Progress, pretrain};
 pub use source::ModelConfig;
 pub use targets::{selected_modules, target_modules};
-pub use vit::{Pretraining, Vit, VitConfig};
+pub use vision::VisionConfig;
+pub use vit::{Vit, VitConfig};
 
 /// Name of the classification head's weight, `[labels, features]`, in adapters and checkpoints.
 pub const HEAD_WEIGHT: &str = "classifier.weight";
@@ -134,16 +141,5 @@ pub trait Model: Debug + Send + Sync {
         }
         let expected = self.head_spec(1).into_keys().collect();
         Err(LearnerError::Head { hidden: self.feature_width(), expected, found: found() })
-    }
-
-    /// Checks that sequences of this many tokens are within the positions that a decoder knows.
-    ///
-    /// # Errors
-    /// [`LearnerError::TooLong`] where they are not.
-    fn check_length(&self, max_length: usize) -> Result<(), LearnerError> {
-        match self.decoder().map(Decoder::longest) {
-            Some(longest) if max_length > longest => Err(LearnerError::TooLong { max_length, longest }),
-            _ => Ok(()),
-        }
     }
 }

@@ -39,9 +39,10 @@ fn path(variable: &str) -> PathBuf {
 }
 
 fn setting() -> (Arc<dyn Model>, TextTokenizer, Reference) {
-    let (model, tokenizer) = load_pretrained(&path("FEDLORA_STORIES"), Pooling::Mean, &device("cpu").unwrap()).unwrap();
+    let (model, preprocessor) =
+        load_pretrained(&path("FEDLORA_STORIES"), Pooling::Mean, &device("cpu").unwrap()).unwrap();
     let reference = std::fs::read(path("FEDLORA_STORIES_REFERENCE")).unwrap();
-    (model, tokenizer, serde_json::from_slice(&reference).unwrap())
+    (model, preprocessor.into_text().unwrap(), serde_json::from_slice(&reference).unwrap())
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

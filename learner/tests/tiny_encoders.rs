@@ -72,7 +72,8 @@ fn reference(family: &str) -> Reference {
 }
 
 fn load(directory: &Path, pooling: Pooling) -> (Arc<dyn Model>, TextTokenizer) {
-    load_pretrained(directory, pooling, &device("cpu").unwrap()).unwrap()
+    let (model, preprocessor) = load_pretrained(directory, pooling, &device("cpu").unwrap()).unwrap();
+    (model, preprocessor.into_text().unwrap())
 }
 
 fn encode(tokenizer: &TextTokenizer, texts: &[String]) -> Vec<Tokens> {

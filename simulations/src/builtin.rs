@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use fedlora_adapter::{PeftOptions, Seed};
 use fedlora_coordinator::config::ConfigError;
-use fedlora_learner::{Dataset, Device, Model, Pretraining, Vit, VitConfig};
+use fedlora_learner::{Dataset, Device, Model, Pretraining, Progress, Vit, VitConfig};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -73,7 +73,7 @@ fn pretrained(digits: &Dataset, device: &Device) -> Result<Vit, SimulationError>
     // An invalid template would be a mistake in this line; the plain style still shows progress.
     let style = ProgressStyle::with_template("pretraining the base  {bar:24} pass {pos}/{len}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
-    let watch = |pass: u32| bar.set_position(pass.into());
+    let watch = |progress: Progress| bar.set_position((progress.step / progress.steps_each) as u64);
     let model = Vit::pretrain(&architecture(), digits, &PRETRAINING, PRETRAINING_SEED, device, watch)?;
     bar.finish_and_clear();
     Ok(model)
@@ -89,5 +89,6 @@ fn architecture() -> VitConfig {
         num_attention_heads: 4,
         intermediate_size: 96,
         layer_norm_eps: 1e-6,
+        class_token: false,
     }
 }

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Run every combination of some settings
     Sweep(SweepArgs),
+    /// Train a small vision model on images from nothing, as a base for runs
+    Pretrain(PretrainArgs),
     /// Write a report over finished runs
     Report(ReportArgs),
     /// Check or show a configuration
@@ -162,6 +164,19 @@ pub(crate) struct SweepArgs {
     pub(crate) seeds: Vec<u64>,
     #[command(flatten)]
     pub(crate) out: OutArgs,
+}
+
+/// Central training of a base.
+#[derive(Debug, Args)]
+pub(crate) struct PretrainArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Directory of the model, which runs then take as model.path
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Where to train
+    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+    pub(crate) device: DeviceArg,
 }
 
 /// A report over finished runs.

@@ -72,6 +72,12 @@ pub enum SimulationError {
     /// An answer that cannot be printed.
     #[error("cannot write the answer")]
     Output(#[source] io::Error),
+    /// A directory that something would be written over in.
+    #[error("{} is not empty: choose another --out", path.display())]
+    OutputExists {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A directory that holds no run.
     #[error("{path} holds no run (no metrics_summary.json)")]
     NoRun {

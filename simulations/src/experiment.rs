@@ -6,10 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{Adapter, AdapterSpec, ClientId, ModuleName, PeftOptions, Seed};
 use fedlora_aggregation::{self as aggregation, Init};
-use fedlora_learner::{
-    Dataset, Device, LearnerError, LoadedPassages, LoadedText, Model, TextTokenizer, data::split_personal,
-    selected_modules,
-};
+use fedlora_learner::{Dataset, Device, LoadedData, Model, data::split_personal, selected_modules};
 
 use crate::{builtin, config::Config, error::SimulationError, partition};
 
@@ -40,7 +37,8 @@ pub struct Clients {
 }
 
 impl Material {
-    /// Loads the base model and reads and tokenises the examples, or makes those that ship with the program.
+    /// Loads the base model and reads the examples as the model reads them, or makes those that ship
+    /// with the program.
     ///
     /// # Errors
     /// Names the file, tensor or line that is wrong.
@@ -48,11 +46,12 @@ impl Material {
         if builtin::is_model(&config.model.path) || builtin::is_data(&config.data.source.path) {
             return builtin::material(config, device);
         }
-        let (model, tokenizer) = config.model.load(Seed(config.run.seed), device)?;
-        let read = if model.decoder().is_some() { passages } else { labelled };
-        let Examples { train, test, given, left_out } = read(config, &*model, &tokenizer)?;
-        let peft = config.model.peft(&*model, config.run.lora.lora_dropout);
-        Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft, left_out })
+        let (model, preprocessor) = config.model.load(Seed(config.run.seed), device)?;
+        let data = LoadedData::load(&config.data.source, &preprocessor, Seed(config.run.seed))?;
+        let given = data.clients().map(<[Vec<u32>]>::to_vec);
+        let (train, test) = data.datasets(&preprocessor, config.data.source.max_length)?;
+        let peft = config.model.peft(config.run.lora.lora_dropout);
+        Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft, left_out: data.left_out() })
     }
 
     /// Divides the training rows among clients by the configuration.
@@ -102,27 +101,4 @@ impl Material {
         let weight = |module: &ModuleName| self.model.frozen_weight(module);
         Ok(aggregation::initial(Arc::clone(spec), init, Seed(seed), &weight)?)
     }
-}
-
-/// What is read for a model.
-struct Examples {
-    train: Dataset,
-    test: Dataset,
-    given: Option<Vec<Vec<u32>>>,
-    left_out: usize,
-}
-
-/// Examples of a classifier.
-fn labelled(config: &Config, _: &dyn Model, tokenizer: &TextTokenizer) -> Result<Examples, LearnerError> {
-    let text = LoadedText::load(&config.data.source, Seed(config.run.seed))?;
-    let (train, test) = text.tokenize(tokenizer, config.data.source.max_length)?;
-    Ok(Examples { train, test, given: text.clients().map(<[Vec<u32>]>::to_vec), left_out: 0 })
-}
-
-/// Examples of a causal language model.
-fn passages(config: &Config, model: &dyn Model, tokenizer: &TextTokenizer) -> Result<Examples, LearnerError> {
-    model.check_length(config.data.source.max_length)?;
-    let text = LoadedPassages::load(&config.data.source, tokenizer, Seed(config.run.seed))?;
-    let (train, test) = text.datasets()?;
-    Ok(Examples { train, test, given: text.clients().map(<[Vec<u32>]>::to_vec), left_out: text.left_out() })
 }

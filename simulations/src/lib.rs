@@ -18,6 +18,7 @@ pub mod faults;
 pub mod metrics;
 pub mod observer;
 pub mod partition;
+pub mod pretraining;
 pub mod privacy;
 pub mod record;
 pub mod report;

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use fedlora_adapter::{ClientId, Digest, RoundId, RoundPlan, Seed};
-use fedlora_client::{RunInfo, SharedText, Site, SiteConfig, SiteTrainer, Terms};
-use fedlora_learner::{DataConfig, Job, LoadedText, LocalTrainer, Trainer, Watch, data::Record, device};
+use fedlora_client::{RunInfo, SharedRows, Site, SiteConfig, SiteTrainer, Terms};
+use fedlora_learner::{DataConfig, Job, LoadedData, LocalTrainer, Trainer, Watch, data::Record, device};
 use fedlora_simulations::{
     config::{self, Config},
     experiment::Material,
@@ -14,6 +14,10 @@ use fedlora_simulations::{
 const TINY_BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/tiny_bert");
 const PRESET: &str = include_str!("../configs/sentences-minilm.toml");
 const TINY_LLAMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/decoders/llama");
+const TINY_VIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/tiny_vit");
+const PICTURES: &str = include_str!("../configs/digit-sources-vit.toml");
+/// Two sources of digits, in the order of their clients.
+const DIGITS: [&str; 2] = ["optdigits.tra", "semeion.data"];
 /// The three sources, in the order of their clients.
 const FILES: [&str; 3] = ["amazon_cells_labelled.txt", "imdb_labelled.txt", "yelp_labelled.txt"];
 
@@ -30,6 +34,21 @@ fn write(folder: &Path) {
     }
 }
 
+/// Two digits of each source, in its own format and size.
+fn write_digits(folder: &Path) {
+    let optdigits = |row: usize| {
+        let level = |pixel: usize| format!("{},", (pixel * (row + 3) + 8 * (row % 2)) % 17);
+        format!("{}{}\n", (0..64).map(level).collect::<String>(), row % 2)
+    };
+    let semeion = |row: usize| {
+        let bit = |pixel: usize| if (pixel / (3 + row % 2)).is_multiple_of(2 + row % 3) { "1 " } else { "0 " };
+        let mark = |digit: usize| if digit == row % 2 { "1 " } else { "0 " };
+        format!("{}{}\n", (0..256).map(bit).collect::<String>(), (0..10).map(mark).collect::<String>())
+    };
+    fs::write(folder.join(DIGITS[0]), (0..40).map(optdigits).collect::<String>()).expect("writable");
+    fs::write(folder.join(DIGITS[1]), (0..30).map(semeion).collect::<String>()).expect("writable");
+}
+
 fn preset(folder: &Path) -> Config {
     let overrides = [
         format!("model.path={TINY_BERT}"),
@@ -41,9 +60,14 @@ fn preset(folder: &Path) -> Config {
 }
 
 fn site(config: &Config, path: &Path) -> SiteConfig {
-    let data = DataConfig { path: path.to_owned(), ..config.data.source.clone() };
+    let data = DataConfig { path: path.to_owned(), train_files: Vec::new(), ..config.data.source.clone() };
     let personal_test_fraction = config.data.partition.personal_test_fraction;
     SiteConfig { model: config.model.clone(), data, personal_test_fraction }
+}
+
+fn rows_of(data: &LoadedData) -> &[Record] {
+    let LoadedData::Text(text) = data else { panic!("expected texts") };
+    text.train()
 }
 
 fn texts(records: &[Record], rows: &[u32]) -> Vec<(String, String)> {
@@ -58,17 +82,18 @@ fn a_site_reads_the_rows_that_the_simulator_gives_the_same_client() {
     let material = Material::load(&config, &device("cpu").expect("known")).expect("loads");
     let clients = material.clients(&config).expect("three clients");
     let seed = Seed(config.run.seed);
-    let all = LoadedText::load(&config.data.source, seed).expect("loads");
+    let preprocessor = config.model.preprocessor().expect("reads texts");
+    let all = LoadedData::load(&config.data.source, &preprocessor, seed).expect("loads");
     assert_eq!(clients.train.len(), FILES.len());
     for (&client, file) in clients.train.keys().zip(FILES) {
         let own = site(&config, &folder.path().join(file));
-        let share = SharedText::read(&own, seed, client, material.train.label_names()).expect("loads");
-        let expected = texts(all.train(), &clients.train[&client]);
+        let share = SharedRows::read(&own, &preprocessor, seed, client, material.train.label_names()).expect("loads");
+        let expected = texts(rows_of(&all), &clients.train[&client]);
         assert!(!expected.is_empty());
-        assert_eq!(texts(share.train(), &share.rows), expected, "{file}: rows to train on");
-        let expected = texts(all.train(), &clients.own_tests[&client]);
+        assert_eq!(texts(rows_of(share.data()), &share.rows), expected, "{file}: rows to train on");
+        let expected = texts(rows_of(&all), &clients.own_tests[&client]);
         assert!(!expected.is_empty());
-        assert_eq!(texts(share.train(), &share.own_test), expected, "{file}: rows of its own test");
+        assert_eq!(texts(rows_of(share.data()), &share.own_test), expected, "{file}: rows of its own test");
     }
 }
 
@@ -76,7 +101,7 @@ fn a_site_reads_the_rows_that_the_simulator_gives_the_same_client() {
 fn a_site_comes_to_the_adapter_that_the_simulator_comes_to_for_the_same_client() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     write(folder.path());
-    sites_agree_with(&preset(folder.path()), folder.path(), FILES);
+    sites_agree_with(&preset(folder.path()), folder.path(), &FILES);
 }
 
 #[test]
@@ -96,14 +121,28 @@ fn a_site_with_a_language_model_agrees_with_the_simulator_too() {
         "batch-size=4".to_owned(),
     ];
     let config = config::parse(PRESET.parse().expect("valid TOML"), &overrides).expect("valid");
-    sites_agree_with(&config, folder.path(), files);
+    sites_agree_with(&config, folder.path(), &files);
+}
+
+#[test]
+fn so_does_a_site_with_pictures_of_its_own_format() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    write_digits(folder.path());
+    let overrides = [
+        format!("model.path={TINY_VIT}"),
+        format!("data.path={}", folder.path().display()),
+        format!("data.train-files={DIGITS:?}"),
+        "batch-size=8".to_owned(),
+    ];
+    let config = config::parse(PICTURES.parse().expect("valid TOML"), &overrides).expect("valid");
+    sites_agree_with(&config, folder.path(), &DIGITS);
 }
 
 /// Each file is a client of the simulation and the only file of a site.
-fn sites_agree_with(config: &Config, folder: &Path, files: [&str; 3]) {
+fn sites_agree_with(config: &Config, folder: &Path, files: &[&str]) {
     let device = device("cpu").expect("known");
     let material = Material::load(config, &device).expect("loads");
-    let clients = material.clients(config).expect("three clients");
+    let clients = material.clients(config).expect("a client for each file");
     let spec = material.spec(config).expect("an adapter");
     let start = material.initial(&spec, config.run.init().expect("known"), config.run.seed).expect("a first adapter");
     let strategy = config.run.strategy().expect("known");

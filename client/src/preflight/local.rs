@@ -1,7 +1,7 @@
 //! What can be checked without the coordinator.
 
 use fedlora_adapter::{ClientId, Digest, Seed};
-use fedlora_learner::{LoadedText, TextTokenizer, device as open_device};
+use fedlora_learner::{LoadedData, device as open_device};
 
 use super::{Check, open_state};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     clock,
     config::JoinConfig,
     identity::{Lifetime, lifetime},
-    site::{Share, SharedText, SiteError},
+    site::{SharedRows, SiteError},
 };
 
 /// Room that a client should have for adapters and updates.
@@ -104,7 +104,7 @@ fn free_bytes(_: &JoinConfig) -> Option<u64> {
     None
 }
 
-/// The rows that this client trains on, read with its own labels; none if they cannot be read.
+/// The rows that this client trains on, read with its own labels and as its model reads them; none if they cannot be.
 pub(super) fn data(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Rows> {
     match rows(config) {
         Ok(rows) => {
@@ -117,22 +117,20 @@ pub(super) fn data(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Rows>
             Some(rows)
         }
         Err(error) => {
-            checks.push(Check::failed("data", chain(&error), "correct the file, or the keys of [data]"));
+            checks.push(Check::failed("data", chain(&error), "correct the file, or the keys of [data] and [model]"));
             None
         }
     }
 }
 
 fn rows(config: &JoinConfig) -> Result<Rows, SiteError> {
-    let (site, seed, client) = (&config.site, Seed(0), ClientId(0));
-    if site.model.is_decoder()? {
-        let tokenizer = TextTokenizer::from_directory(&site.model.path)?;
-        let share = Share::read_passages(site, &tokenizer, seed, client)?;
-        return Ok(Rows { examples: share.rows.len() as u64, labels: Vec::new(), left_out: share.left_out });
-    }
-    let labels = LoadedText::labels_of(&site.data)?;
-    let share = SharedText::read(site, seed, client, &labels)?;
-    Ok(Rows { examples: share.rows.len() as u64, labels, left_out: 0 })
+    let site = &config.site;
+    let preprocessor = site.model.preprocessor()?;
+    let labels = LoadedData::labels_of(&site.data, &preprocessor)?;
+    let share = SharedRows::read(site, &preprocessor, Seed(0), ClientId(0), &labels)?;
+    let (examples, left_out) = (share.rows.len() as u64, share.data().left_out());
+    share.prepare(&preprocessor, site.data.max_length)?;
+    Ok(Rows { examples, labels, left_out })
 }
 
 /// What a site's data look like.

@@ -3,24 +3,21 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use fedlora_adapter::{ClientId, Seed};
-use fedlora_learner::{
-    Dataset, LoadedPassages, LoadedText, TextTokenizer,
-    data::{Record, split_personal},
-};
+use fedlora_learner::{Dataset, LoadedData, Preprocessor, data::split_personal};
 
 use super::{SiteConfig, SiteError};
 
-/// A site's rows as text.
+/// A site's rows as its files have them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SharedText {
-    text: LoadedText,
-    /// Rows of [`SharedText::train`] to train on, ascending.
+pub struct SharedRows {
+    data: LoadedData,
+    /// Training rows of [`SharedRows::data`] to train on, ascending.
     pub rows: Vec<u32>,
-    /// Rows of [`SharedText::train`] held out to test the site's own model on, ascending.
+    /// Training rows of [`SharedRows::data`] held out to test the site's own model on, ascending.
     pub own_test: Vec<u32>,
 }
 
-/// A site's rows in a model's tokens.
+/// A site's rows as a model reads them.
 #[derive(Debug, Clone)]
 pub struct Share {
     /// All rows but those that `test-fraction` holds out.
@@ -37,52 +34,40 @@ pub struct Share {
     pub left_out: usize,
 }
 
-impl Share {
-    /// Reads a site's files for a causal language model. The federation's seed decides what is held out.
+impl SharedRows {
+    /// Reads a site's files for the model of a preprocessor. The federation's seed decides what is held out, its labels
+    /// decide their numbers; they mean nothing to a language model.
     ///
     /// # Errors
-    /// Rows that cannot be read; a site without rows to train on.
-    pub fn read_passages(
+    /// Rows that cannot be read, that the model does not read or whose labels the federation does not have; a site
+    /// without rows to train on.
+    pub fn read(
         config: &SiteConfig,
-        tokenizer: &TextTokenizer,
+        preprocessor: &Preprocessor,
         seed: Seed,
         client: ClientId,
+        labels: &[String],
     ) -> Result<Self, SiteError> {
-        let text = LoadedPassages::load_site(&config.data, tokenizer, seed)?;
-        let all: Vec<u32> = (0..text.train().len() as u32).collect();
-        let (rows, own_test) = split_personal(&all, &[], config.personal_test_fraction, seed, client)?;
-        let files = text.train().iter().chain(text.test()).map(|row| Arc::clone(&row.file)).collect();
-        let (train, test) = text.datasets()?;
-        Ok(Self { train: Arc::new(train), test, rows, own_test, files, left_out: text.left_out() })
-    }
-}
-
-impl SharedText {
-    /// Reads a site's files. The federation's seed decides what is held out, its labels decide their numbers.
-    ///
-    /// # Errors
-    /// Rows that cannot be read or whose labels the federation does not have; a site without rows to train on.
-    pub fn read(config: &SiteConfig, seed: Seed, client: ClientId, labels: &[String]) -> Result<Self, SiteError> {
-        let text = LoadedText::load_site(&config.data, seed, labels)?;
-        let numbers: Vec<u32> = text.train_labels()?;
-        let all: Vec<u32> = (0..numbers.len() as u32).collect();
+        let data = LoadedData::load_site(&config.data, preprocessor, seed, labels)?;
+        let all: Vec<u32> = (0..data.train_rows() as u32).collect();
+        let numbers = data.train_labels()?;
         let (rows, own_test) = split_personal(&all, &numbers, config.personal_test_fraction, seed, client)?;
-        Ok(Self { text, rows, own_test })
+        Ok(Self { data, rows, own_test })
     }
 
-    /// All rows but those that `test-fraction` holds out.
+    /// All rows, split into those to train on and those that `test-fraction` or `test-path` give to test on.
     #[must_use]
-    pub fn train(&self) -> &[Record] {
-        self.text.train()
+    pub fn data(&self) -> &LoadedData {
+        &self.data
     }
 
-    /// The same rows in a model's tokens.
+    /// The same rows as a model reads them.
     ///
     /// # Errors
-    /// A text that the tokenizer refuses.
-    pub fn tokenize(self, tokenizer: &TextTokenizer, max_length: usize) -> Result<Share, SiteError> {
-        let files = self.text.train().iter().chain(self.text.test()).map(|row| Arc::clone(&row.file)).collect();
-        let (train, test) = self.text.tokenize(tokenizer, max_length)?;
-        Ok(Share { train: Arc::new(train), test, rows: self.rows, own_test: self.own_test, files, left_out: 0 })
+    /// Rows of another kind than the model reads; a text that the tokenizer refuses; a file that is no image.
+    pub fn prepare(self, preprocessor: &Preprocessor, max_length: usize) -> Result<Share, SiteError> {
+        let (files, left_out) = (self.data.files(), self.data.left_out());
+        let (train, test) = self.data.datasets(preprocessor, max_length)?;
+        Ok(Share { train: Arc::new(train), test, rows: self.rows, own_test: self.own_test, files, left_out })
     }
 }

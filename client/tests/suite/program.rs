@@ -11,6 +11,7 @@ use serde_json::Value;
 
 const TINY_BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/tiny_bert");
 const TINY_LLAMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/decoders/llama");
+const TINY_VIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/tiny_vit");
 
 struct Place(tempfile::TempDir);
 
@@ -145,6 +146,48 @@ fn a_language_model_is_described_without_labels_and_tested_by_its_perplexity() {
     let output = place.run(&format!("preflight --config client.toml {site}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("25 rows to train on, labels none"), "{text}");
+}
+
+#[test]
+fn a_model_of_images_is_described_trained_and_tested_on_pictures() {
+    let place = Place::new();
+    // Pictures of optdigits: the upper half is dark for a 3, the lower one for a 5.
+    let picture = |row: usize| {
+        let level = |pixel: usize| if (pixel < 32) == row.is_multiple_of(2) { "16," } else { "0," };
+        format!("{}{}\n", (0..64).map(level).collect::<String>(), if row.is_multiple_of(2) { 3 } else { 5 })
+    };
+    place.write("digits.tra", &(0..40).map(picture).collect::<String>());
+    let site = format!("--set model.path={TINY_VIT} --set data.path=digits.tra");
+    let settings = format!("{site} --set lora.target_modules=all-linear");
+    place.answer(&format!("describe job.toml --out model.json {settings}"));
+    let json = fs::read(place.path("model.json")).expect("written");
+    let description: ModelDescription = serde_json::from_slice(&json).expect("a description");
+    assert_eq!((description.labels, description.task_type), (vec!["3".to_owned(), "5".to_owned()], None));
+    let trained = place.answer(&format!("train-local job.toml --out adapter {settings}"));
+    assert_eq!((&trained["examples"], &trained["left_out"]), (&30.into(), &0.into()));
+    let tested = place.answer(&format!("evaluate job.toml --adapter adapter {settings}"));
+    assert_eq!(tested["evaluation"], trained["evaluation"]);
+    let output = place.run(&format!("preflight --config client.toml {site}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("40 rows to train on, labels 3, 5"), "{text}");
+}
+
+#[test]
+fn data_that_the_model_does_not_read_are_refused_in_plain_words() {
+    let place = Place::new();
+    place.write("digits.tra", "");
+    let words = ["the model reads images, but data.path holds texts"];
+    place.fails(&format!("describe job.toml --out m.json --set model.path={TINY_VIT}"), 3, &words);
+    let words = ["the model reads texts, but data.path holds images"];
+    place.fails("describe job.toml --out m.json --set data.path=digits.tra", 3, &words);
+    place.fails(
+        &format!("describe job.toml --out m.json --set model.path={TINY_LLAMA} --set data.max-length=65"),
+        3,
+        &["max-length is 65"],
+    );
+    let output = place.run(&format!("preflight --config client.toml --set model.path={TINY_VIT}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("FAIL  data") && text.contains("the model reads images"), "{text}");
 }
 
 #[test]

@@ -32,9 +32,30 @@ pub enum Format {
     /// For language models: speeches separated by empty lines, each below a line with its speaker and a colon; speakers
     /// are the natural clients, and the text of each is predicted in windows of `max-length` tokens.
     Plays,
+    /// IDX images, packed by gzip or not: a file `PREFIX-images-idx3-ubyte`, or the folder of MNIST's four. Columns are
+    /// files beside it, `PREFIX-COLUMN-idx1-ubyte`: labels by default in `labels`, natural clients in `group-column`, users
+    /// in `user-column`.
+    Idx,
+    /// A NumPy archive with MedMNIST's keys: `train_images`, `train_labels`, `test_images`, `test_labels`.
+    Npz,
+    /// A folder for each label with PNG or JPEG files, or such folders in `train` and `test`; several `train-files`
+    /// are several sources, each such a folder.
+    ImageFolder,
+    /// UCI optdigits (`.tra`, `.tes`): 8 x 8 levels and a digit a line.
+    Optdigits,
+    /// Semeion: 16 x 16 bits and ten marks a line.
+    Semeion,
 }
 
-/// Where texts are, and which columns to use.
+impl Format {
+    /// Whether rows are images.
+    #[must_use]
+    pub fn is_images(self) -> bool {
+        matches!(self, Self::Idx | Self::Npz | Self::ImageFolder | Self::Optdigits | Self::Semeion)
+    }
+}
+
+/// Where labelled texts or images are, and which columns to use.
 ///
 /// Only `path` is required. Test rows come from `test-path`, from a share of the training rows (`test-fraction`), or
 /// from the folder's own test file.
@@ -50,7 +71,7 @@ pub struct DataConfig {
     /// The files to train on, relative to `path`; several files are several clients. Empty: all of the layout's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub train_files: Vec<PathBuf>,
-    /// A file of test rows, relative to the training file's folder; its extension gives its format.
+    /// A file of test rows, relative to the training file's folder; its name gives its format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_path: Option<PathBuf>,
     /// Share of the training rows, per label and group, held out for testing: above 0 and below 1.
@@ -157,6 +178,7 @@ impl DataConfig {
         }
         Ok(())
     }
+
     /// Refuses keys that say nothing to a model of the other kind.
     fn check_task(&self, answer: Answer) -> Result<(), DataError> {
         let runs = matches!(self.format, Format::Text | Format::Plays);

@@ -1,43 +1,10 @@
 //! Examples in memory, ready to be batched.
 
-use std::collections::BTreeMap;
-
-use super::{DataError, Sequence};
-use crate::batch::{Batch, Inputs, NextTokens, Targets, Tokens};
-
-/// Which natural client, or which user, every example belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Groups {
-    names: Vec<String>,
-    of_example: Vec<u32>,
-}
-
-impl Groups {
-    /// Groups by number, one for each example.
-    #[must_use]
-    pub fn new(names: Vec<String>, of_example: Vec<u32>) -> Self {
-        Self { names, of_example }
-    }
-
-    /// Groups by name; `None` if some example has none or one that is not in `names`.
-    pub(super) fn of<'a>(examples: impl Iterator<Item = Option<&'a str>>, names: &[String]) -> Option<Self> {
-        let by_name: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
-        let of_example = examples.map(|name| by_name.get(name?).copied()).collect::<Option<_>>()?;
-        Some(Self { names: names.to_vec(), of_example })
-    }
-
-    /// Names, in the order of the groups' numbers.
-    #[must_use]
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// Every example's group.
-    #[must_use]
-    pub fn of_example(&self) -> &[u32] {
-        &self.of_example
-    }
-}
+use super::{DataError, Groups, Sequence, pixels::Pixels};
+use crate::{
+    batch::{Batch, Inputs, NextTokens, Targets, Tokens},
+    images::Levels,
+};
 
 #[derive(Debug, Clone, PartialEq)]
 enum Examples {
@@ -45,6 +12,8 @@ enum Examples {
     Tokens { tokens: Tokens, ends: Vec<usize> },
     /// Example `i` is `pixels[i * size..(i + 1) * size]`.
     Images { pixels: Vec<f32>, size: usize },
+    /// Images as levels, a quarter of the memory.
+    Levels(Pixels),
 }
 
 /// What examples ask for.
@@ -112,6 +81,27 @@ impl Dataset {
         Self::labelled(Examples::Images { pixels, size }, labels, label_names)
     }
 
+    /// Images as levels, `[channels, height, width]` each and all of one size; `values` holds for each channel what its
+    /// levels mean.
+    ///
+    /// # Errors
+    ///
+    /// Where an image is empty or of another size than the first, the counts differ or a label has no name.
+    pub(crate) fn levels(
+        images: Vec<Vec<u8>>,
+        values: Vec<Levels>,
+        labels: Vec<u32>,
+        label_names: Vec<String>,
+    ) -> Result<Self, DataError> {
+        check_length("images", labels.len(), images.len())?;
+        let size = images.first().map_or(0, Vec::len);
+        if let Some(example) = images.iter().position(Vec::is_empty) {
+            return Err(DataError::EmptyExample { example });
+        }
+        images.iter().try_for_each(|image| check_length("pixels", size, image.len()))?;
+        Self::labelled(Examples::Levels(Pixels::new(&images, size, values)), labels, label_names)
+    }
+
     fn labelled(examples: Examples, labels: Vec<u32>, names: Vec<String>) -> Result<Self, DataError> {
         check_named("label", &labels, names.len())?;
         Ok(Self { examples, answers: Answers::Labels { labels, names }, groups: None, users: None })
@@ -123,8 +113,8 @@ impl Dataset {
     ///
     /// Where the counts differ or a group has no name.
     pub fn with_groups(self, groups: Groups) -> Result<Self, DataError> {
-        check_length("groups", self.len(), groups.of_example.len())?;
-        check_named("group", &groups.of_example, groups.names.len())?;
+        check_length("groups", self.len(), groups.of_example().len())?;
+        check_named("group", groups.of_example(), groups.names().len())?;
         Ok(Self { groups: Some(groups), ..self })
     }
 
@@ -134,8 +124,8 @@ impl Dataset {
     ///
     /// Where the counts differ or a user has no name.
     pub fn with_users(self, users: Groups) -> Result<Self, DataError> {
-        check_length("users", self.len(), users.of_example.len())?;
-        check_named("user", &users.of_example, users.names.len())?;
+        check_length("users", self.len(), users.of_example().len())?;
+        check_named("user", users.of_example(), users.names().len())?;
         Ok(Self { users: Some(users), ..self })
     }
 
@@ -190,6 +180,7 @@ impl Dataset {
         match &self.examples {
             Examples::Tokens { ends, .. } => token_range(ends, row).len(),
             Examples::Images { size, .. } => *size,
+            Examples::Levels(pixels) => pixels.size(),
         }
     }
 
@@ -208,6 +199,7 @@ impl Dataset {
                 let image = |row: &u32| &pixels[*row as usize * size..(*row as usize + 1) * size];
                 Inputs::Images { pixels: rows.iter().flat_map(image).copied().collect(), count: rows.len() }
             }
+            Examples::Levels(pixels) => Inputs::Images { pixels: pixels.values(rows), count: rows.len() },
         };
         Batch { inputs, targets: self.targets(rows) }
     }
@@ -231,7 +223,9 @@ impl Dataset {
                 Targets::Tokens(next)
             }
             // `causal` is the only way to ask for next tokens.
-            (Answers::NextTokens { .. }, Examples::Images { .. }) => Targets::Tokens(NextTokens::default()),
+            (Answers::NextTokens { .. }, Examples::Images { .. } | Examples::Levels(_)) => {
+                Targets::Tokens(NextTokens::default())
+            }
         }
     }
 }

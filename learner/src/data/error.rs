@@ -52,6 +52,29 @@ pub enum DataError {
         /// The columns there are.
         found: Vec<String>,
     },
+    /// A file that does not hold what its format calls for.
+    #[error("{}: expected {expected}, found {found}", file.display())]
+    Content {
+        /// The file.
+        file: PathBuf,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// An image that is not resized and has another size than the model's.
+    #[error(
+        "{}: expected an image of {} x {} pixels, as the model reads them without resizing, found {} x {}",
+        file.display(), expected.0, expected.1, found.0, found.1
+    )]
+    ImageSize {
+        /// The file.
+        file: PathBuf,
+        /// Height and width of the model's images.
+        expected: (usize, usize),
+        /// Height and width found.
+        found: (usize, usize),
+    },
     /// A file without any row.
     #[error("{} has no rows", file.display())]
     NoRows {

@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DataError, Record};
+use super::{DataError, Row};
 
 /// The distinct labels: in numeric order if all are whole numbers, otherwise in order of their bytes.
-pub(super) fn names(rows: &[Record]) -> Vec<String> {
-    let distinct: BTreeSet<&str> = rows.iter().map(|row| row.label.as_str()).collect();
+pub(super) fn names(rows: &[impl Row]) -> Vec<String> {
+    ordered(rows.iter().map(Row::label))
+}
+
+/// Distinct names, in the order of [`names`].
+pub(super) fn ordered<'a>(all: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let distinct: BTreeSet<&str> = all.collect();
     let mut names: Vec<String> = distinct.into_iter().map(str::to_owned).collect();
     if names.iter().all(|name| name.parse::<i64>().is_ok()) {
         names.sort_by_key(|name| name.parse::<i64>().unwrap_or_default());
@@ -15,36 +20,33 @@ pub(super) fn names(rows: &[Record]) -> Vec<String> {
 }
 
 /// Every row's number in `names`; a label that is not there is an error.
-pub(super) fn numbers(rows: &[Record], names: &[String]) -> Result<Vec<u32>, DataError> {
+pub(super) fn numbers<R: Row>(rows: &[R], names: &[String]) -> Result<Vec<u32>, DataError> {
     numbers_or(rows, names, |row| DataError::UnseenLabel {
-        file: row.file.to_path_buf(),
-        line: row.line,
-        label: row.label.clone(),
+        file: row.file().to_path_buf(),
+        line: row.line(),
+        label: row.label().to_owned(),
     })
 }
 
 /// Checks that every row's label is one of a federation's.
-pub(super) fn check_known(rows: &[Record], names: &[String]) -> Result<(), DataError> {
-    let unknown = |row: &Record| DataError::UnknownLabel {
-        file: row.file.to_path_buf(),
-        line: row.line,
-        label: row.label.clone(),
+pub(super) fn check_known<R: Row>(rows: &[R], names: &[String]) -> Result<(), DataError> {
+    let unknown = |row: &R| DataError::UnknownLabel {
+        file: row.file().to_path_buf(),
+        line: row.line(),
+        label: row.label().to_owned(),
         known: names.to_vec(),
     };
     numbers_or(rows, names, unknown).map(|_| ())
 }
 
-fn numbers_or(
-    rows: &[Record],
-    names: &[String],
-    unknown: impl Fn(&Record) -> DataError,
-) -> Result<Vec<u32>, DataError> {
+fn numbers_or<R: Row>(rows: &[R], names: &[String], unknown: impl Fn(&R) -> DataError) -> Result<Vec<u32>, DataError> {
     let by_name: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
-    rows.iter().map(|row| by_name.get(row.label.as_str()).copied().ok_or_else(|| unknown(row))).collect()
+    rows.iter().map(|row| by_name.get(row.label()).copied().ok_or_else(|| unknown(row))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Record;
     use super::*;
 
     fn row(label: &str) -> Record {

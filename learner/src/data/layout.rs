@@ -6,7 +6,7 @@ use super::columns::Answer;
 use super::delimited::{self, Dialect};
 use super::{DataConfig, DataError, Format, Record, jsonl, running};
 
-const KNOWN_FILES: &str = "expected a file ending in .csv, .tsv, .jsonl, .ndjson, .txt or .json";
+const KNOWN_FILES: &str = "expected a file ending in .csv, .tsv, .jsonl, .ndjson, .txt or .json, or images";
 const KNOWN_FOLDERS: &str = "expected data_full.json, a file train.csv, train.tsv or train.jsonl, \
                              or a folder of .jsonl or .txt files";
 
@@ -85,9 +85,7 @@ fn read(file: &Path, format: Format, config: &DataConfig, answer: Answer) -> Res
         Format::Jsonl => jsonl::read(file, config, answer, None),
         Format::Text => running::whole(file),
         Format::Plays => running::plays(file, config.min_characters),
-        Format::Auto | Format::Clinc150 => {
-            Err(DataError::UnknownFormat { path: file.into(), expected: "expected one row a line" })
-        }
+        _ => Err(DataError::UnknownFormat { path: file.into(), expected: "expected one text a line" }),
     }?;
     if rows.is_empty() { Err(DataError::NoRows { file: file.into() }) } else { Ok(rows) }
 }
@@ -130,7 +128,7 @@ fn extensions(format: Format) -> &'static [&'static str] {
         Format::GlueTsv | Format::Tsv => &["tsv"],
         Format::Sentences | Format::Text | Format::Plays => &["txt"],
         Format::Jsonl | Format::FedsvdSplit => &["jsonl", "ndjson"],
-        Format::Auto | Format::Clinc150 => &["json"],
+        _ => &["json"],
     }
 }
 

@@ -86,6 +86,18 @@ impl Block {
     pub(super) fn normalised_before(&self, pass: &mut Pass<'_>, x: Tensor<2>) -> Tensor<2> {
         let normal = pass.norm(x.clone(), &self.attention_norm);
         let mixed = self.attend(pass, &normal);
+        self.finish_before(pass, x, mixed)
+    }
+
+    /// The same for the first row of each example only.
+    pub(super) fn normalised_before_first_rows(&self, pass: &mut Pass<'_>, x: Tensor<2>) -> Tensor<2> {
+        let normal = pass.norm(x.clone(), &self.attention_norm);
+        let mixed = self.attend(pass, &normal);
+        let first = pass.keep_first_rows();
+        self.finish_before(pass, first.of(x), first.of(mixed))
+    }
+
+    fn finish_before(&self, pass: &mut Pass<'_>, x: Tensor<2>, mixed: Tensor<2>) -> Tensor<2> {
         let x = x + pass.linear(mixed, &self.output);
         let normal = pass.norm(x.clone(), &self.output_norm);
         x + self.feed_forward(pass, normal)

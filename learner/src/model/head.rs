@@ -39,6 +39,9 @@ impl HeadForm {
     /// The two layers of `DistilBertForSequenceClassification`.
     pub const DISTILBERT: Self = Self { hidden: Some(("pre_classifier", Activation::Relu)), output: "classifier" };
 
+    /// `timm`'s one layer.
+    pub const TIMM: Self = Self { hidden: None, output: "head" };
+
     /// Names of a layer's weight, `[d_out, d_in]`, and of its bias, `[d_out]`.
     #[must_use]
     pub fn tensors(layer: &str) -> [String; 2] {

@@ -81,6 +81,15 @@ impl<'a> Pass<'a> {
         ops::add_layer_norm(x, residual, gamma, beta, epsilon)
     }
 
+    /// Does a part of the pass in which examples have other numbers of rows.
+    pub(super) fn with_lengths<T>(&mut self, lengths: Vec<usize>, part: impl FnOnce(&mut Self) -> T) -> T {
+        let own = std::mem::take(&mut self.lengths);
+        self.set_lengths(lengths);
+        let result = part(self);
+        self.set_lengths(own);
+        result
+    }
+
     /// From here on, each example is its first row only. Returns the selection to apply to the activations.
     pub(super) fn keep_first_rows(&mut self) -> KeptRows {
         let starts = self.lengths.iter().scan(0, |start, &length| {

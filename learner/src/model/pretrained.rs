@@ -1,117 +1,171 @@
-//! Models and tokenizers from Hugging Face directories.
+//! Models and what prepares their inputs, from Hugging Face directories.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use burn::tensor::Device;
 use fedlora_adapter::Seed;
 use serde_json::Value;
 
 use super::{
-    Bert, BertConfig, Llama, Model, Pooling,
+    Bert, BertConfig, Llama, Model, Pooling, VisionConfig,
     bert::{FAMILIES, Family},
     llama::LlamaConfig,
     weights::{Checkpoint, Deviation, RandomWeights, Weights},
 };
-use crate::{LearnerError, TextTokenizer};
+use crate::{
+    ImageProcessor, LearnerError, Preprocessor, TextTokenizer,
+    images::PREPROCESSOR,
+    tokenizer::{CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG},
+};
 
 const CONFIG: &str = "config.json";
 
-/// A model and its tokenizer from a directory with `config.json` (BERT, RoBERTa, XLM-R, DistilBERT, or a decoder of Llama's
-/// kind), `model.safetensors` (or its shards) and `tokenizer.json`. The weights are read once and become f32 on the device.
+/// A model and what makes rows of data into its inputs, from a directory with `config.json` (BERT, RoBERTa, XLM-R,
+/// DistilBERT, a decoder of Llama's kind, a vision transformer or an MLP-Mixer), `model.safetensors` (or its shards) and,
+/// for models that read texts, `tokenizer.json`; for those that read images, `preprocessor_config.json` where there is one.
+/// The weights are read once and become f32 on the device.
 ///
-/// Decoders have no pooling: `pooling` says nothing to them.
+/// Without a pooling it is the family's own: the class token of vision transformers, else the mean. Decoders have none:
+/// `pooling` says nothing to them.
 ///
 /// # Errors
 /// Names the file and the key, tensor or token that is missing or does not fit; a `model_type` of none of the families.
 pub fn load_pretrained(
     directory: &Path,
-    pooling: Pooling,
+    pooling: impl Into<Option<Pooling>>,
     device: &Device,
-) -> Result<(Arc<dyn Model>, TextTokenizer), LearnerError> {
-    Architecture::read(directory, pooling)?.assemble(directory, |_| Checkpoint::open(directory, device), device)
+) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
+    let kind = Kind::of(directory)?;
+    // What is small first: a wrong tokenizer is found before the large files are read.
+    let preprocessor = kind.preprocessor(directory)?;
+    let model = kind.load(directory, pooling.into(), &mut Checkpoint::open(directory, device)?, device)?;
+    Ok((model, preprocessor))
 }
 
-/// The same architecture with random weights of the configured deviation, and the same tokenizer: what a model knows
-/// before pretraining.
+/// The same architecture with random weights and the same preparation of inputs: what a model knows before pretraining.
 ///
 /// # Errors
 /// As [`load_pretrained`]; weights files are neither needed nor read.
 pub fn random_pretrained(
     directory: &Path,
-    pooling: Pooling,
+    pooling: impl Into<Option<Pooling>>,
     seed: Seed,
     device: &Device,
-) -> Result<(Arc<dyn Model>, TextTokenizer), LearnerError> {
-    let random = |deviation| Ok(RandomWeights { seed, deviation: Deviation::Fixed(deviation), device: device.clone() });
-    Architecture::read(directory, pooling)?.assemble(directory, random, device)
-}
-
-/// Whether a directory's model is a decoder, told from its configuration alone.
-pub(super) fn is_decoder(directory: &Path) -> Result<bool, LearnerError> {
-    Ok(matches!(Architecture::read(directory, Pooling::default())?, Architecture::Llama(_)))
+) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
+    let kind = Kind::of(directory)?;
+    let preprocessor = kind.preprocessor(directory)?;
+    let mut weights = RandomWeights { seed, deviation: kind.deviation(), device: device.clone() };
+    Ok((kind.load(directory, pooling.into(), &mut weights, device)?, preprocessor))
 }
 
 /// A model before its weights.
 #[derive(Debug)]
-enum Architecture {
-    Bert(BertConfig, Pooling),
+pub(super) enum Kind {
+    Bert(BertConfig),
     Llama(LlamaConfig),
+    Vision(VisionConfig),
 }
 
-impl Architecture {
-    /// The family that a directory's `model_type` names, and its configuration.
-    fn read(directory: &Path, pooling: Pooling) -> Result<Self, LearnerError> {
+impl Kind {
+    /// The family that a directory's `config.json` names, and its configuration.
+    pub(super) fn of(directory: &Path) -> Result<Self, LearnerError> {
         let file = directory.join(CONFIG);
         let text = fs::read_to_string(&file).map_err(|source| LearnerError::Io { file: file.clone(), source })?;
-        let json = |source| LearnerError::Json { file: file.clone(), source };
-        let value: Value = serde_json::from_str(&text).map_err(json)?;
+        let value: Value =
+            serde_json::from_str(&text).map_err(|source| LearnerError::Json { file: file.clone(), source })?;
+        if let Some(config) = VisionConfig::from_json(&file, &value)? {
+            return Ok(Self::Vision(config));
+        }
         match value.get("model_type").and_then(Value::as_str) {
-            Some(kind) if Family::find(kind).is_some() => {
-                Ok(Self::Bert(BertConfig::from_directory(directory)?, pooling))
-            }
-            Some(kind) if LlamaConfig::MODEL_TYPES.contains(&kind) => Ok(Self::Llama(LlamaConfig::new(&file, &value)?)),
+            Some(name) if Family::find(name).is_some() => BertConfig::from_directory(directory).map(Self::Bert),
+            Some(name) if LlamaConfig::MODEL_TYPES.contains(&name) => LlamaConfig::new(&file, &value).map(Self::Llama),
             found => {
                 let found = found.unwrap_or("absent").to_owned();
                 let known = FAMILIES.iter().map(|family| family.model_type).chain(LlamaConfig::MODEL_TYPES);
-                let expected = format!("one of {}", known.collect::<Vec<_>>().join(", "));
+                let known: Vec<&str> = known.chain([VisionConfig::MODEL_TYPE]).collect();
+                let expected = format!("one of {}", known.join(", "));
                 Err(LearnerError::Config { file, key: "model_type", found, expected })
             }
         }
     }
 
-    fn vocabulary(&self) -> usize {
+    /// How rows become features: as is asked for, or as is usual for the family; none for decoders.
+    pub(super) fn pooling(&self, asked: Option<Pooling>) -> Option<Pooling> {
         match self {
-            Self::Bert(config, _) => config.vocab_size,
-            Self::Llama(config) => config.vocab_size,
+            Self::Bert(_) => Some(asked.unwrap_or_default()),
+            Self::Llama(_) => None,
+            Self::Vision(config) => Some(asked.unwrap_or(config.usual_pooling())),
         }
     }
 
-    /// Standard deviation of random weights.
-    fn deviation(&self) -> f64 {
-        match self {
-            Self::Bert(config, _) => config.initializer_range,
-            Self::Llama(config) => config.initializer_range,
+    /// PEFT's name for what the model is used for; it has none for images.
+    pub(super) fn task_type(&self, asked: Option<Pooling>) -> Option<&'static str> {
+        match (self, asked) {
+            (Self::Bert(_), Some(Pooling::Pooler)) => Some("SEQ_CLS"),
+            (Self::Bert(_), _) => Some("FEATURE_EXTRACTION"),
+            (Self::Llama(_), _) => Some("CAUSAL_LM"),
+            (Self::Vision(_), _) => None,
         }
     }
 
-    fn assemble<W: Weights>(
+    /// The files beside the weights that decide what the model computes of a row.
+    pub(super) fn files(&self, directory: &Path) -> Vec<PathBuf> {
+        let (needed, optional): (&[&str], &[&str]) = match self {
+            Self::Bert(_) => (&[CONFIG, TOKENIZER], &[]),
+            // The others decide what a response is.
+            Self::Llama(_) => (&[CONFIG, TOKENIZER], &[TOKENIZER_CONFIG, CHAT_TEMPLATE]),
+            Self::Vision(_) => (&[CONFIG], &[PREPROCESSOR]),
+        };
+        let optional = optional.iter().map(|name| directory.join(name)).filter(|file| file.exists());
+        needed.iter().map(|name| directory.join(name)).chain(optional).collect()
+    }
+
+    /// What makes rows of data into the model's inputs.
+    pub(super) fn preprocessor(&self, directory: &Path) -> Result<Preprocessor, LearnerError> {
+        let tokenizer = |vocabulary| {
+            let tokenizer = TextTokenizer::from_directory(directory)?;
+            tokenizer.check(vocabulary)?;
+            Ok::<_, LearnerError>(tokenizer)
+        };
+        match self {
+            Self::Bert(config) => {
+                Ok(Preprocessor::Text(Box::new(tokenizer(config.vocab_size)?.within(config.positions())?)))
+            }
+            Self::Llama(config) => {
+                let longest = config.max_position_embeddings;
+                Ok(Preprocessor::Passages { tokenizer: Box::new(tokenizer(config.vocab_size)?), longest })
+            }
+            Self::Vision(config) => {
+                ImageProcessor::from_directory(directory, config.channels(), config.side()).map(Preprocessor::Images)
+            }
+        }
+    }
+
+    /// How much random weights vary.
+    fn deviation(&self) -> Deviation {
+        match self {
+            Self::Bert(config) => Deviation::Fixed(config.initializer_range),
+            Self::Llama(config) => Deviation::Fixed(config.initializer_range),
+            Self::Vision(_) => Deviation::FanIn,
+        }
+    }
+
+    fn load(
         self,
         directory: &Path,
-        weights: impl FnOnce(f64) -> Result<W, LearnerError>,
+        asked: Option<Pooling>,
+        weights: &mut impl Weights,
         device: &Device,
-    ) -> Result<(Arc<dyn Model>, TextTokenizer), LearnerError> {
-        // The tokenizer first: a wrong one is found before the large files are read.
-        let tokenizer = TextTokenizer::from_directory(directory)?;
-        tokenizer.check(self.vocabulary())?;
-        let tokenizer = match &self {
-            Self::Bert(config, _) => tokenizer.within(config.positions())?,
-            Self::Llama(_) => tokenizer,
-        };
-        let weights = &mut weights(self.deviation())?;
-        let model: Arc<dyn Model> = match self {
-            Self::Bert(config, pooling) => Arc::new(Bert::load(&config, pooling, weights, device)?),
-            Self::Llama(config) => Arc::new(Llama::load(config, weights, device)?),
-        };
-        Ok((model, tokenizer))
+    ) -> Result<Arc<dyn Model>, LearnerError> {
+        let pooling = self.pooling(asked).unwrap_or_default();
+        match self {
+            Self::Bert(config) => Ok(Arc::new(Bert::load(&config, pooling, weights, device)?)),
+            Self::Llama(config) => Ok(Arc::new(Llama::load(config, weights, device)?)),
+            Self::Vision(config) => config.load(&directory.join(CONFIG), pooling, weights, device),
+        }
     }
 }

@@ -10,34 +10,31 @@ use burn::tensor::Device;
 use fedlora_adapter::{Digest, PeftOptions, Seed};
 use serde::{Deserialize, Serialize};
 
-use super::{Model, Pooling, load_pretrained, pretrained, random_pretrained, weights::weights_files};
-use crate::{
-    LearnerError, TextTokenizer,
-    tokenizer::{CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG},
-};
+use super::{Model, Pooling, load_pretrained, pretrained::Kind, random_pretrained, weights::weights_files};
+use crate::{LearnerError, Preprocessor};
 
 /// The base model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ModelConfig {
-    /// A Hugging Face directory: `config.json`, safetensors, `tokenizer.json`; or, in the simulator,
-    /// `builtin:digits-vit`, the small vision transformer that is pretrained on the spot.
+    /// A Hugging Face directory: `config.json`, safetensors, and `tokenizer.json` or, for models of images,
+    /// `preprocessor_config.json`; or, in the simulator, `builtin:digits-vit`, the small vision transformer that is pretrained on the spot.
     pub path: PathBuf,
-    /// How an encoder's token states become one vector: `mean`, `cls` or `pooler`. Decoders predict each token: it says nothing
-    /// to them.
-    #[serde(default)]
-    pub pooling: Pooling,
+    /// How token or patch states become one vector: `mean`, `cls` or `pooler`; by default `cls` for vision transformers
+    /// and `mean` for all others. Decoders predict each token: it says nothing to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
     /// Ignore the checkpoint's values and draw random ones: the control of every claim about pretraining.
     #[serde(default)]
     pub random_weights: bool,
 }
 
 impl ModelConfig {
-    /// The model and its tokenizer; the seed counts only where the weights are random.
+    /// The model and what prepares its inputs; the seed counts only where the weights are random.
     ///
     /// # Errors
     /// As [`load_pretrained`].
-    pub fn load(&self, seed: Seed, device: &Device) -> Result<(Arc<dyn Model>, TextTokenizer), LearnerError> {
+    pub fn load(&self, seed: Seed, device: &Device) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
         if self.random_weights {
             random_pretrained(&self.path, self.pooling, seed, device)
         } else {
@@ -45,13 +42,12 @@ impl ModelConfig {
         }
     }
 
-    /// Whether the model predicts tokens by its own output layer, and so is a causal language model, told from its
-    /// `config.json` alone.
+    /// What prepares the model's inputs, without the model.
     ///
     /// # Errors
-    /// A configuration that cannot be read, or is of a family that is not known.
-    pub fn is_decoder(&self) -> Result<bool, LearnerError> {
-        pretrained::is_decoder(&self.path)
+    /// As [`load_pretrained`]; weights files are neither needed nor read.
+    pub fn preprocessor(&self) -> Result<Preprocessor, LearnerError> {
+        Kind::of(&self.path)?.preprocessor(&self.path)
     }
 
     /// Identity of everything that decides what the model computes: names and bytes of its files, and the pooling.
@@ -61,15 +57,12 @@ impl ModelConfig {
     /// # Errors
     /// A file that is missing or cannot be read.
     pub fn digest(&self) -> Result<Digest, LearnerError> {
-        let mut files = vec![self.path.join("config.json"), self.path.join(TOKENIZER)];
-        if matches!(self.is_decoder(), Ok(true)) {
-            // They decide what a response is.
-            let optional = [TOKENIZER_CONFIG, CHAT_TEMPLATE].map(|name| self.path.join(name));
-            files.extend(optional.into_iter().filter(|file| file.exists()));
-        }
+        let kind = Kind::of(&self.path)?;
+        let mut files = kind.files(&self.path);
         files.extend(weights_files(&self.path)?);
         files.sort();
-        let mut lines = vec![format!("pooling {:?}\n", self.pooling)];
+        let pooling = kind.pooling(self.pooling).map(|pooling| format!("pooling {pooling:?}\n"));
+        let mut lines: Vec<String> = pooling.into_iter().collect();
         for file in files {
             let name = file.file_name().unwrap_or_default().display();
             lines.push(format!("{name} {}\n", digest_of(&file)?.to_hex()));
@@ -77,15 +70,13 @@ impl ModelConfig {
         Ok(Digest::of(lines.concat().as_bytes()))
     }
 
-    /// What PEFT files say about the base model, which is `model`.
+    /// What PEFT files say about the base model.
     #[must_use]
-    pub fn peft(&self, model: &dyn Model, dropout: f64) -> PeftOptions {
-        let task_type = match (model.decoder(), self.pooling) {
-            (Some(_), _) => "CAUSAL_LM",
-            (None, Pooling::Pooler) => "SEQ_CLS",
-            (None, Pooling::Mean | Pooling::Cls) => "FEATURE_EXTRACTION",
-        };
-        PeftOptions { base_model: self.path.display().to_string(), task_type: Some(task_type.to_owned()), dropout }
+    pub fn peft(&self, dropout: f64) -> PeftOptions {
+        // A model that cannot be read is found when it is loaded.
+        let task_type = Kind::of(&self.path).ok().and_then(|kind| kind.task_type(self.pooling));
+        let (base_model, task_type) = (self.path.display().to_string(), task_type.map(str::to_owned));
+        PeftOptions { base_model, task_type, dropout }
     }
 }
 
@@ -101,7 +92,7 @@ mod tests {
     const TINY_BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny_bert");
 
     fn config(path: &Path) -> ModelConfig {
-        ModelConfig { path: path.to_owned(), pooling: Pooling::Mean, random_weights: false }
+        ModelConfig { path: path.to_owned(), pooling: Some(Pooling::Mean), random_weights: false }
     }
 
     #[test]
@@ -113,7 +104,7 @@ mod tests {
         }
         let original = config(Path::new(TINY_BERT)).digest().unwrap();
         assert_eq!(config(copy.path()).digest().unwrap(), original);
-        let pooled = ModelConfig { pooling: Pooling::Cls, ..config(copy.path()) };
+        let pooled = ModelConfig { pooling: Some(Pooling::Cls), ..config(copy.path()) };
         assert_ne!(pooled.digest().unwrap(), original);
         let shard = copy.path().join("model-00002-of-00003.safetensors");
         let mut bytes = fs::read(&shard).unwrap();

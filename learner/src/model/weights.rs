@@ -26,6 +26,8 @@ pub(super) struct Loader<'a, W> {
     weights: &'a mut W,
     /// What adapters put before the names of modules.
     prefix: &'static str,
+    /// How adapters call a module of the checkpoint, behind the prefix.
+    rename: fn(&str) -> String,
 }
 
 /// Scale of a root mean square normalisation.
@@ -51,7 +53,12 @@ pub(super) struct Norm {
 impl<'a, W: Weights> Loader<'a, W> {
     /// A reader for modules whose names in adapters start with `prefix`.
     pub(super) fn new(weights: &'a mut W, prefix: &'static str) -> Self {
-        Self { weights, prefix }
+        Self { weights, prefix, rename: str::to_owned }
+    }
+
+    /// The same for a model whose modules have other names in adapters than in checkpoints.
+    pub(super) fn renaming(self, rename: fn(&str) -> String) -> Self {
+        Self { rename, ..self }
     }
 
     /// A weight of any shape.
@@ -72,13 +79,25 @@ impl<'a, W: Weights> Loader<'a, W> {
         d_in: usize,
         d_out: usize,
     ) -> Result<Linear, LearnerError> {
-        let weight = self.tensor(&format!("{name}.weight"), [d_out, d_in])?;
-        Ok(Linear::new(ModuleName::new(format!("{}{name}", self.prefix)), weight))
+        Ok(Linear::new(self.module(name), self.tensor(&format!("{name}.weight"), [d_out, d_in])?))
     }
 
     /// The normalisation `name.weight`, which has no shift.
     pub(super) fn rms_norm(&mut self, name: &str, width: usize, epsilon: f64) -> Result<RmsNorm, LearnerError> {
         Ok(RmsNorm { gamma: self.tensor(&format!("{name}.weight"), [width])?, epsilon })
+    }
+
+    /// A convolution of patches that do not overlap, `name.weight` `[d_out, channels, side, side]`, as a linear layer on
+    /// patches whose values are ordered alike.
+    pub(super) fn patches(&mut self, name: &str, shape: [usize; 4]) -> Result<Linear, LearnerError> {
+        let [d_out, channels, height, width] = shape;
+        let weight = self.tensor(&format!("{name}.weight"), shape)?.reshape([d_out, channels * height * width]);
+        let layer = Linear::new(self.module(name), weight);
+        Ok(layer.with_bias(self.tensor(&format!("{name}.bias"), [d_out])?))
+    }
+
+    fn module(&self, name: &str) -> ModuleName {
+        ModuleName::new(format!("{}{}", self.prefix, (self.rename)(name)))
     }
 
     /// The normalisation `name.weight` and `name.bias`.

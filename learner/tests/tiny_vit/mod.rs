@@ -22,6 +22,7 @@ pub(crate) fn model() -> Arc<dyn Model> {
         num_attention_heads: 3,
         intermediate_size: 20,
         layer_norm_eps: 1e-6,
+        class_token: false,
     };
     Arc::new(Vit::random(&config, Seed(7), &device("cpu").unwrap()).unwrap())
 }

@@ -13,8 +13,8 @@ use fedlora_aggregation::{METHODS, Method};
 use serde_json::json;
 
 use super::{
-    Answer, Cli, Command, CompareArgs, ConfigArgs, ConfigCommand, DeviceArg, LinkArg, OutArgs, QuickstartArgs,
-    ReportArgs, RunArgs, SweepArgs, privacy,
+    Answer, Cli, Command, CompareArgs, ConfigArgs, ConfigCommand, DeviceArg, LinkArg, OutArgs, PretrainArgs,
+    QuickstartArgs, ReportArgs, RunArgs, SweepArgs, privacy,
 };
 use crate::{
     SimulationError, builtin,
@@ -22,6 +22,7 @@ use crate::{
     deployed,
     experiment::{Clients, Material},
     observer::{Bar, Observer},
+    pretraining::{self, PretrainConfig},
     record,
     report::{self, Comparison, RunRecord},
     runner::{self, Output},
@@ -41,6 +42,7 @@ pub(super) fn run(cli: Cli) -> Result<Answer, SimulationError> {
         Command::Run(args) => run_one(&args),
         Command::Compare(args) => compare(&args),
         Command::Sweep(args) => sweep(&args),
+        Command::Pretrain(args) => pretrain(&args),
         Command::Report(args) => report(&args),
         Command::Config(ConfigCommand::Check(args)) => {
             load(&args)?;
@@ -153,6 +155,19 @@ fn compared(comparison: &Comparison, directory: &Path, interrupted: &AtomicBool)
         answer.exit_code = INTERRUPTED;
     }
     answer
+}
+
+fn pretrain(args: &PretrainArgs) -> Result<Answer, SimulationError> {
+    let mut config = PretrainConfig::load(&args.config.config, &args.config.set)?;
+    config.seed = args.config.seed.unwrap_or(config.seed);
+    let found = pretraining::run(&config, &args.out, &args.device.open()?)?;
+    let shown = args.out.display();
+    let text = format!(
+        "trained   {} values on {} images, mean loss {:.4} in the last pass\ntested    accuracy {:.4}\nmodel     {shown}\n\n\
+         next      fedlora-sim run CONFIG.toml --set model.path={shown}\n",
+        found.parameters, found.examples, found.train_loss, found.test_accuracy
+    );
+    Ok(Answer::new(text, json!(found)))
 }
 
 /// One run's own report anew, or a comparison of several runs.

@@ -7,12 +7,13 @@ use crate::support::Place;
 #[test]
 fn help_lists_every_command_and_every_command_its_options() {
     let place = Place::new();
-    let commands: [(&str, &[&str]); 9] = [
+    let commands: [(&str, &[&str]); 10] = [
         ("", &["quickstart", "run", "compare", "sweep", "report", "config", "methods", "--format", "--threads"]),
         ("quickstart", &["--out", "--seeds", "--resume"]),
         ("run", &["CONFIG.toml", "--set", "--seed", "--out", "--resume", "--device"]),
         ("compare", &["CONFIG.toml", "--methods", "--seeds", "--set", "--out", "--resume"]),
         ("sweep", &["CONFIG.toml", "--grid", "--seeds", "--set", "--out", "--resume"]),
+        ("pretrain", &["CONFIG.toml", "--set", "--seed", "--out", "--device"]),
         ("report", &["DIRECTORIES", "--out"]),
         ("config", &["check", "show"]),
         ("config check", &["CONFIG.toml", "--set"]),

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use fedlora_simulations::config;
+use fedlora_simulations::{config, pretraining::PretrainConfig};
 
 #[test]
 fn every_configuration_that_ships_is_valid() {
@@ -19,4 +19,15 @@ fn every_configuration_that_ships_is_valid() {
             "runs are named alike"
         );
     }
+}
+
+#[test]
+fn every_base_that_ships_is_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/pretrain");
+    let files = fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("readable").path());
+    let loaded = files.map(|file| {
+        let config = PretrainConfig::load(&file, &[]).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        config.model.check().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    });
+    assert!(loaded.count() >= 2);
 }

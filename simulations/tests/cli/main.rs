@@ -12,6 +12,7 @@ mod configurations;
 mod determinism;
 mod language;
 mod link;
+mod pretrained;
 mod private;
 mod resume;
 mod round_trip;

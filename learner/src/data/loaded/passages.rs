@@ -3,7 +3,7 @@
 use fedlora_adapter::Seed;
 use rayon::prelude::*;
 
-use super::{LoadedPassages, Read, Rows, read};
+use super::{LoadedPassages, Numbered, Read, texts::read};
 use crate::data::columns::Answer;
 use crate::data::passage::{Cutter, Passage, Sequence};
 use crate::data::{DataConfig, DataError, Dataset, Record};
@@ -35,9 +35,9 @@ impl LoadedPassages {
     /// As [`Self::load`].
     pub fn load_site(config: &DataConfig, tokenizer: &TextTokenizer, seed: Seed) -> Result<Self, LearnerError> {
         let read = read(config, Answer::Response)?;
-        let rows = read.train.records.len();
+        let rows = read.train.rows.len();
         let read = tokenize(read, &Cutter::new(tokenizer, config)?)?;
-        if read.train.records.is_empty() {
+        if read.train.rows.is_empty() {
             return Err(DataError::NoRoom { path: config.path.clone(), rows }.into());
         }
         Ok(Self::limited(config, seed, read.split(config, seed), Vec::new()))
@@ -69,11 +69,11 @@ fn tokenize(read: Read<Record>, cutter: &Cutter<'_>) -> Result<Read<Passage>, Le
     let passages = |rows: &[Record]| -> Result<Vec<Vec<Passage>>, LearnerError> {
         rows.par_iter().map(|row| cutter.passages(row)).collect()
     };
-    let (train, test) = (passages(&read.train.records)?, passages(read.test.as_deref().unwrap_or_default())?);
+    let (train, test) = (passages(&read.train.rows)?, passages(read.test.as_deref().unwrap_or_default())?);
     let left_out = train.iter().chain(&test).filter(|passages| passages.is_empty()).count();
     let files = train.iter().zip(&read.train.files).flat_map(|(own, &file)| std::iter::repeat_n(file, own.len()));
     let files = files.collect();
-    let train = Rows { records: train.into_iter().flatten().collect(), files };
+    let train = Numbered { rows: train.into_iter().flatten().collect(), files };
     let test = read.test.map(|_| test.into_iter().flatten().collect());
     Ok(Read { train, test, file_names: read.file_names, left_out })
 }

@@ -21,7 +21,7 @@ pub(in crate::model) struct LlamaConfig {
     num_attention_heads: usize,
     num_key_value_heads: usize,
     pub(super) head_dim: usize,
-    pub(super) max_position_embeddings: usize,
+    pub(in crate::model) max_position_embeddings: usize,
     pub(super) rms_norm_eps: f64,
     pub(super) tie_word_embeddings: bool,
     pub(super) biases: Biases,

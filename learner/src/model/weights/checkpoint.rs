@@ -20,7 +20,7 @@ use crate::LearnerError;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 /// What models with a task's head put before the names of the encoder's weights.
-const PREFIXES: [&str; 3] = ["bert.", "roberta.", "distilbert."];
+const PREFIXES: [&str; 4] = ["bert.", "roberta.", "distilbert.", "vit."];
 
 /// All weights files of a model directory, in memory.
 #[derive(Debug)]

@@ -8,17 +8,19 @@ use burn::tensor::{Device, Tensor};
 use super::{RandomWeights, Weights, upload};
 use crate::LearnerError;
 
-/// Random weights, which it keeps in the order in which they were asked for.
+/// Random weights, which it keeps with their names and shapes in the order in which they were asked for.
 #[derive(Debug)]
 pub(in crate::model) struct Recorded {
     pub(in crate::model) source: RandomWeights,
     pub(in crate::model) values: Vec<f32>,
+    pub(in crate::model) layout: Vec<(String, Vec<usize>)>,
 }
 
 impl Weights for Recorded {
     fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, LearnerError> {
         let values = self.source.values(name, &shape);
         self.values.extend_from_slice(&values);
+        self.layout.push((name.to_owned(), shape.to_vec()));
         Ok(upload(values, shape, &self.source.device))
     }
 }

@@ -22,7 +22,7 @@ pub(in crate::model) struct RandomWeights {
 pub(in crate::model) enum Deviation {
     /// The same for all.
     Fixed(f64),
-    /// `1 / sqrt(columns)`: outputs vary as much as inputs do.
+    /// `1 / sqrt(inputs)`, where the inputs are all axes but the first: outputs vary as much as inputs do.
     FanIn,
 }
 
@@ -30,12 +30,13 @@ impl RandomWeights {
     /// The row-major values of a weight.
     pub(super) fn values(&self, name: &str, shape: &[usize]) -> Vec<f32> {
         let count = shape.iter().product();
-        let [.., _, columns] = shape else {
+        let [_, inputs @ ..] = shape else { return Vec::new() };
+        if inputs.is_empty() {
             return vec![if name.ends_with(".weight") { 1.0 } else { 0.0 }; count];
-        };
+        }
         let deviation = match self.deviation {
             Deviation::Fixed(deviation) => deviation,
-            Deviation::FanIn => 1.0 / (*columns as f64).sqrt(),
+            Deviation::FanIn => 1.0 / (inputs.iter().product::<usize>() as f64).sqrt(),
         };
         // Only a deviation that is not finite is refused; no number could be drawn then.
         let Ok(normal) = Normal::new(0.0, deviation) else { return vec![0.0; count] };

@@ -1,13 +1,11 @@
 //! Images cut into patches.
 
-use super::VitConfig;
-
-/// The patches of images `[count, channels, height, width]`, row by row from the top left: each patch is one row of
-/// `channels · patch_size²` values, ordered as in the image, as the weight of a convolution would be.
-pub(super) fn patches(pixels: &[f32], config: &VitConfig) -> Vec<f32> {
-    let (side, patch, channels) = (config.image_size, config.patch_size, config.num_channels);
+/// The patches of square images `[count, channels, side, side]`, `patch` pixels high and wide, row by row from the top
+/// left: each patch is one row of `channels · patch²` values, ordered as in the image, as the weight of a convolution
+/// would be.
+pub(super) fn patches(pixels: &[f32], channels: usize, side: usize, patch: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(pixels.len());
-    for image in pixels.chunks_exact(config.image_values()) {
+    for image in pixels.chunks_exact(channels * side * side) {
         for (top, left) in corners(side, patch) {
             for channel in 0..channels {
                 for row in top..top + patch {
@@ -30,18 +28,8 @@ mod tests {
 
     #[test]
     fn patches_go_row_by_row_and_keep_channels_apart() {
-        let config = VitConfig {
-            image_size: 4,
-            num_channels: 2,
-            patch_size: 2,
-            hidden_size: 1,
-            num_hidden_layers: 1,
-            num_attention_heads: 1,
-            intermediate_size: 1,
-            layer_norm_eps: 0.0,
-        };
         let pixels: Vec<f32> = (0..32).map(|value| value as f32).collect();
-        let rows = patches(&pixels, &config);
+        let rows = patches(&pixels, 2, 4, 2);
         assert_eq!(rows[..8], [0.0, 1.0, 4.0, 5.0, 16.0, 17.0, 20.0, 21.0]);
         assert_eq!(rows[8..16], [2.0, 3.0, 6.0, 7.0, 18.0, 19.0, 22.0, 23.0]);
         assert_eq!(rows[24..], [10.0, 11.0, 14.0, 15.0, 26.0, 27.0, 30.0, 31.0]);
