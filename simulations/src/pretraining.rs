@@ -111,7 +111,7 @@ pub fn run(config: &PretrainConfig, directory: &Path, device: &Device) -> Result
     let (train, test) = data.datasets(&preprocessor, config.data.max_length)?;
     let mut bar = Bar::new(&config.training, train.len());
     let trained = pretrain(&config.model, &train, &config.training, seed, device, |progress| bar.tell(progress))?;
-    bar.bar.finish_and_clear();
+    bar.line.finish_and_clear();
     let test_accuracy = trained.accuracy(&test)?;
     trained.save(directory)?;
     Ok(Pretrained {
@@ -125,7 +125,7 @@ pub fn run(config: &PretrainConfig, directory: &Path, device: &Device) -> Result
 
 /// Passes, steps and the mean loss of the pass; silent when standard error is not a terminal.
 struct Bar {
-    bar: ProgressBar,
+    line: ProgressBar,
     sum: f64,
     last: f64,
 }
@@ -133,20 +133,20 @@ struct Bar {
 impl Bar {
     fn new(training: &Pretraining, examples: usize) -> Self {
         let steps = examples.div_ceil(training.batch_size) as u64 * u64::from(training.epochs);
-        let bar = ProgressBar::new(steps);
+        let line = ProgressBar::new(steps);
         // An invalid template would be a mistake in this line; the plain style still shows progress.
         let style = ProgressStyle::with_template("pretraining  {bar:24} step {pos}/{len}, {eta} left{msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
-        Self { bar, sum: 0.0, last: f64::NAN }
+        line.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
+        Self { line, sum: 0.0, last: f64::NAN }
     }
 
     fn tell(&mut self, Progress { step, steps_each, loss }: Progress) {
-        self.bar.set_position(step as u64);
+        self.line.set_position(step as u64);
         self.sum += loss;
         if step.is_multiple_of(steps_each) {
             self.last = self.sum / steps_each as f64;
             self.sum = 0.0;
-            self.bar.set_message(format!(", loss {:.3} in pass {}", self.last, step / steps_each));
+            self.line.set_message(format!(", loss {:.3} in pass {}", self.last, step / steps_each));
         }
     }
 }

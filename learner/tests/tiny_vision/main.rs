@@ -191,7 +191,9 @@ fn folder(pictures: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
         for label in ["a", "b"] {
             let place = folder.path().join(part).join(label);
             fs::create_dir_all(&place).unwrap();
-            pictures.iter().for_each(|(name, bytes)| fs::write(place.join(name), bytes).unwrap());
+            for (name, bytes) in pictures {
+                fs::write(place.join(name), bytes).unwrap();
+            }
         }
     }
     folder

@@ -1,4 +1,4 @@
-//! IDX files, as MNIST (LeCun et al.) and its successors come: a big-endian header, then bytes.
+//! IDX files, as MNIST (`LeCun` et al.) and its successors come: a big-endian header, then bytes.
 //!
 //! Files that belong together are named alike: beside `PREFIX-images-idx3-ubyte` lies `PREFIX-labels-idx1-ubyte`, and
 //! any other `PREFIX-NAME-idx1-ubyte` is a column `NAME` of the same rows. Each may end in `.gz`.

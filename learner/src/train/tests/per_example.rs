@@ -73,6 +73,7 @@ impl World {
             num_attention_heads: 3,
             intermediate_size: 20,
             layer_norm_eps: 1e-6,
+            class_token: false,
         };
         let model = Arc::new(Vit::random(&config, Seed(7), &device("cpu").unwrap()).unwrap());
         let mut rng = Seed(6).run(Purpose::Data);
