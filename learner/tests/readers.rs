@@ -156,7 +156,7 @@ fn bad_rows_are_named_by_file_and_line() {
         (
             "a.parquet",
             "",
-            "a.parquet: expected a file ending in .csv, .tsv, .jsonl, .ndjson, .txt or .json; or set `format`",
+            "a.parquet: expected a file ending in .csv, .tsv, .jsonl, .ndjson, .txt or .json, or images; or set `format`",
         ),
     ] {
         assert_eq!(complaint(name, content), expected);
