@@ -38,8 +38,8 @@ pub use generate::{Generation, generate};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
 pub use images::{Image, ImageProcessor};
 pub use model::{
-    Activation, Bert, BertConfig, Decoder, HEAD_BIAS, HEAD_WEIGHT, HeadForm, KeyValueCache, Llama, Mixer, MixerConfig,
-    Model, ModelConfig, Pooling, PretrainedVision, Pretraining, Progress, VisionConfig, Vit, VitConfig,
+    Activation, Bert, BertConfig, Decoder, FrozenLayers, HEAD_BIAS, HEAD_WEIGHT, HeadForm, KeyValueCache, Llama, Mixer,
+    MixerConfig, Model, ModelConfig, Pooling, PretrainedVision, Pretraining, Progress, VisionConfig, Vit, VitConfig,
     load_pretrained, pretrain, random_pretrained, selected_modules, target_modules,
 };
 pub use preprocessor::Preprocessor;

@@ -31,6 +31,7 @@ pub use bert::Bert;
 pub use config::BertConfig;
 pub use decoder::{Decoder, KeyValueCache};
 pub use head::{Activation, HeadForm};
+pub use linear::FrozenLayers;
 pub use llama::Llama;
 pub use mixer::{Mixer, MixerConfig};
 pub use pooling::Pooling;
@@ -51,14 +52,23 @@ pub const HEAD_BIAS: &str = "classifier.bias";
 /// An encoder predicts labels by a head that is part of the adapters. A [`Decoder`] predicts the next token by its own output
 /// layer: its adapters have no head, and its batches have [`Targets::Tokens`](crate::Targets::Tokens).
 pub trait Model: Debug + Send + Sync {
+    /// The linear layers that adapters can wrap, by their names in the checkpoint.
+    fn layers(&self) -> &FrozenLayers;
+
     /// Where the weights are.
-    fn device(&self) -> Device;
+    fn device(&self) -> Device {
+        self.layers().device()
+    }
 
     /// Every linear module that an adapter can wrap, by its name in the checkpoint.
-    fn adaptable(&self) -> &BTreeMap<ModuleName, ModuleSpec>;
+    fn adaptable(&self) -> &BTreeMap<ModuleName, ModuleSpec> {
+        self.layers().specs()
+    }
 
     /// A frozen weight, `[d_out, d_in]`; none for a module that is not adaptable.
-    fn frozen_weight(&self, module: &ModuleName) -> Option<HostTensor>;
+    fn frozen_weight(&self, module: &ModuleName) -> Option<HostTensor> {
+        self.layers().weight(module)
+    }
 
     /// Width of the features that the head or the output layer sees.
     fn feature_width(&self) -> usize;

@@ -4,16 +4,13 @@
 mod embeddings;
 mod family;
 
-use std::collections::BTreeMap;
-
 use burn::tensor::{Device, Tensor};
-use fedlora_adapter::{ModuleName, ModuleSpec, Tensor as HostTensor};
 
 use self::{embeddings::Embeddings, family::Classifier};
 use super::{
     BertConfig, HeadForm, Model, Pooling,
     block::{Block, BlockSizes},
-    linear::{Linear, Linears},
+    linear::{FrozenLayers, Linear},
     pass::Pass,
     weights::{Loader, Weights},
 };
@@ -31,8 +28,7 @@ pub struct Bert {
     pooling: Pooling,
     head: HeadForm,
     width: usize,
-    linears: Linears,
-    device: Device,
+    frozen: FrozenLayers,
 }
 
 impl Bert {
@@ -60,8 +56,8 @@ impl Bert {
             }
             (Pooling::Pooler, Classifier::Trained(head)) => (None, head),
         };
-        let linears = Linears::new(layers.iter().flat_map(Block::linears).chain(&pooler));
-        Ok(Self { embeddings, layers, pooler, pooling, head, width, linears, device: device.clone() })
+        let frozen = FrozenLayers::of(layers.iter().flat_map(Block::linears).chain(&pooler), device);
+        Ok(Self { embeddings, layers, pooler, pooling, head, width, frozen })
     }
 
     /// Hidden states after the last layer; with `first_rows` those of each sequence's first token only.
@@ -76,16 +72,8 @@ impl Bert {
 }
 
 impl Model for Bert {
-    fn device(&self) -> Device {
-        self.device.clone()
-    }
-
-    fn adaptable(&self) -> &BTreeMap<ModuleName, ModuleSpec> {
-        self.linears.specs()
-    }
-
-    fn frozen_weight(&self, module: &ModuleName) -> Option<HostTensor> {
-        self.linears.weight(module)
+    fn layers(&self) -> &FrozenLayers {
+        &self.frozen
     }
 
     fn feature_width(&self) -> usize {

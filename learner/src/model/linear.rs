@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use fedlora_adapter::{AdapterKind, AdapterSpec, ModuleName, ModuleSpec, Tensor as HostTensor};
 
 use super::residual::Residual;
@@ -38,29 +38,36 @@ impl Linear {
             AdapterKind::Lora | AdapterKind::Vera | AdapterKind::Dora => self.weight.clone(),
         }
     }
-
-    /// Widths of input and output.
-    fn spec(&self) -> ModuleSpec {
-        let [d_out, d_in] = self.weight.tensor().dims();
-        ModuleSpec { d_in, d_out }
-    }
 }
 
-/// A model's linear layers by name.
+/// A model's frozen linear layers by name, and where they are.
 #[derive(Debug, Clone)]
-pub(super) struct Linears {
+pub struct FrozenLayers {
     specs: BTreeMap<ModuleName, ModuleSpec>,
     weights: BTreeMap<ModuleName, Tensor<2>>,
+    device: Device,
 }
 
-impl Linears {
-    pub(super) fn new<'a>(layers: impl IntoIterator<Item = &'a Linear>) -> Self {
-        let (mut specs, mut weights) = (BTreeMap::new(), BTreeMap::new());
-        for layer in layers {
-            specs.insert(layer.name.clone(), layer.spec());
-            weights.insert(layer.name.clone(), layer.weight.tensor().clone());
-        }
-        Self { specs, weights }
+impl FrozenLayers {
+    /// Layers of the given weights, `[d_out, d_in]` each.
+    pub fn new(layers: impl IntoIterator<Item = (ModuleName, Tensor<2>)>, device: &Device) -> Self {
+        let weights: BTreeMap<_, _> = layers.into_iter().collect();
+        let spec = |weight: &Tensor<2>| {
+            let [d_out, d_in] = weight.dims();
+            ModuleSpec { d_in, d_out }
+        };
+        let specs = weights.iter().map(|(name, weight)| (name.clone(), spec(weight))).collect();
+        Self { specs, weights, device: device.clone() }
+    }
+
+    /// Those of some layers of a model.
+    pub(super) fn of<'a>(layers: impl IntoIterator<Item = &'a Linear>, device: &Device) -> Self {
+        Self::new(layers.into_iter().map(|layer| (layer.name.clone(), layer.weight.tensor().clone())), device)
+    }
+
+    /// Where the weights are.
+    pub(super) fn device(&self) -> Device {
+        self.device.clone()
     }
 
     /// Widths of all layers.

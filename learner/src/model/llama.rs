@@ -5,15 +5,14 @@ mod config;
 mod layer;
 mod rope;
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
-use fedlora_adapter::{ModuleName, ModuleSpec, Tensor as HostTensor};
 
 use self::layer::Layer;
 use super::{
     Decoder, KeyValueCache, Model,
-    linear::Linears,
+    linear::FrozenLayers,
     pass::{Pass, select},
     weights::{Loader, RmsNorm, Weights},
 };
@@ -34,8 +33,7 @@ pub struct Llama {
     norm: RmsNorm,
     /// `[vocab_size, hidden_size]`; the embedding itself if the two are tied.
     output: FrozenWeight,
-    linears: Linears,
-    device: Device,
+    frozen: FrozenLayers,
 }
 
 impl Llama {
@@ -55,15 +53,15 @@ impl Llama {
         } else {
             loader.tensor("lm_head.weight", [vocabulary, width])?
         };
-        let linears = Linears::new(layers.iter().flat_map(Layer::linears));
-        Ok(Self { config, embedding, layers, norm, output: output.into(), linears, device: device.clone() })
+        let frozen = FrozenLayers::of(layers.iter().flat_map(Layer::linears), device);
+        Ok(Self { config, embedding, layers, norm, output: output.into(), frozen })
     }
 
     /// Hidden states of the rows that predict, `[predictions, hidden_size]`.
     fn encode(&self, pass: &mut Pass<'_>, tokens: &[u32], next: &NextTokens) -> Tensor<2> {
         let longest = pass.lengths().iter().copied().max().unwrap_or(0);
         let positions = pass.lengths().iter().flat_map(|&length| 0..length as i32).collect();
-        let angles = self.config.rope.angles(0..longest, &self.device).at(positions);
+        let angles = self.config.rope.angles(0..longest, &self.device()).at(positions);
         let mut x = self.embed(tokens);
         for (index, layer) in self.layers.iter().enumerate() {
             let mut mixed = layer.attend(pass, &x, &angles);
@@ -83,16 +81,8 @@ impl Llama {
 }
 
 impl Model for Llama {
-    fn device(&self) -> Device {
-        self.device.clone()
-    }
-
-    fn adaptable(&self) -> &BTreeMap<ModuleName, ModuleSpec> {
-        self.linears.specs()
-    }
-
-    fn frozen_weight(&self, module: &ModuleName) -> Option<HostTensor> {
-        self.linears.weight(module)
+    fn layers(&self) -> &FrozenLayers {
+        &self.frozen
     }
 
     fn feature_width(&self) -> usize {
@@ -141,7 +131,7 @@ impl Decoder for Llama {
         assert!(count > 0, "no token precedes the next one");
         let mut pass = Pass::new(vec![count], adapters, None);
         let positions: Range<usize> = cache.tokens()..cache.tokens() + count;
-        let angles = self.config.rope.angles(positions, &self.device);
+        let angles = self.config.rope.angles(positions, &self.device());
         let mut x = self.embed(tokens);
         for (index, layer) in self.layers.iter().enumerate() {
             let mixed = layer.attend_with(&mut pass, &x, &angles, |keys, values| cache.extend(index, keys, values));

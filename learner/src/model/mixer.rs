@@ -6,14 +6,11 @@
 
 mod config;
 
-use std::collections::BTreeMap;
-
 use burn::tensor::{Device, Tensor, TensorData};
-use fedlora_adapter::{ModuleName, ModuleSpec, Tensor as HostTensor};
 
 use super::{
     HeadForm, Model,
-    linear::{Linear, Linears},
+    linear::{FrozenLayers, Linear},
     pass::Pass,
     patches::patches,
     pretraining::Architecture,
@@ -33,8 +30,7 @@ pub struct Mixer {
     stem: Linear,
     blocks: Vec<MixerBlock>,
     norm: Norm,
-    linears: Linears,
-    device: Device,
+    frozen: FrozenLayers,
 }
 
 #[derive(Debug)]
@@ -64,8 +60,8 @@ impl Mixer {
         let block = |index| MixerBlock::load(loader, &format!("blocks.{index}"), config);
         let blocks: Vec<MixerBlock> = (0..config.num_blocks).map(block).collect::<Result<_, _>>()?;
         let norm = loader.norm("norm", width, EPSILON)?;
-        let linears = Linears::new(blocks.iter().flat_map(MixerBlock::linears));
-        Ok(Self { config: config.clone(), stem, blocks, norm, linears, device: device.clone() })
+        let frozen = FrozenLayers::of(blocks.iter().flat_map(MixerBlock::linears), device);
+        Ok(Self { config: config.clone(), stem, blocks, norm, frozen })
     }
 
     /// The features of a batch in a pass that `pass` makes for the numbers of patches.
@@ -80,7 +76,7 @@ impl Mixer {
         let values = patches(pixels, in_chans, img_size, patch_size);
         let values = TensorData::new(values, [count * each, size / each]);
         let mut pass = pass(vec![each; *count]);
-        let mut x = pass.linear(Tensor::from_data(values, &self.device), &self.stem);
+        let mut x = pass.linear(Tensor::from_data(values, &self.device()), &self.stem);
         for block in &self.blocks {
             x = block.forward(&mut pass, x, each);
         }
@@ -162,16 +158,8 @@ impl Architecture for MixerConfig {
 }
 
 impl Model for Mixer {
-    fn device(&self) -> Device {
-        self.device.clone()
-    }
-
-    fn adaptable(&self) -> &BTreeMap<ModuleName, ModuleSpec> {
-        self.linears.specs()
-    }
-
-    fn frozen_weight(&self, module: &ModuleName) -> Option<HostTensor> {
-        self.linears.weight(module)
+    fn layers(&self) -> &FrozenLayers {
+        &self.frozen
     }
 
     fn feature_width(&self) -> usize {

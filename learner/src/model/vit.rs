@@ -3,15 +3,15 @@
 
 mod config;
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use fedlora_adapter::{ModuleName, ModuleSpec, Seed, Tensor as HostTensor};
+use fedlora_adapter::Seed;
 
 use super::{
     Model, Pooling,
     block::{Block, BlockNames},
-    linear::{Linear, Linears},
+    linear::{FrozenLayers, Linear},
     pass::{Pass, select},
     patches::patches,
     pretraining::{self, Architecture, Pretraining, Progress},
@@ -45,8 +45,7 @@ pub struct Vit {
     positions: Tensor<2>,
     layers: Vec<Block>,
     norm: Norm,
-    linears: Linears,
-    device: Device,
+    frozen: FrozenLayers,
 }
 
 impl Vit {
@@ -100,9 +99,9 @@ impl Vit {
         let layer = |index| Block::load(loader, &format!("encoder.layer.{index}"), NAMES, config.block());
         let layers: Vec<Block> = (0..config.num_hidden_layers).map(layer).collect::<Result<_, _>>()?;
         let norm = loader.norm("layernorm", width, config.layer_norm_eps)?;
-        let linears = Linears::new(layers.iter().flat_map(Block::linears));
-        let (config, device) = (config.clone(), device.clone());
-        Ok(Self { config, pooling, projection, class_token, positions, layers, norm, linears, device })
+        let frozen = FrozenLayers::of(layers.iter().flat_map(Block::linears), device);
+        let config = config.clone();
+        Ok(Self { config, pooling, projection, class_token, positions, layers, norm, frozen })
     }
 
     /// The features of a batch in a pass that `pass` makes for the numbers of rows.
@@ -131,7 +130,7 @@ impl Vit {
         let VitConfig { num_channels, image_size, patch_size, .. } = self.config;
         let (each, width) = (self.config.patches(), self.config.patch_values());
         let values = TensorData::new(patches(pixels, num_channels, image_size, patch_size), [count * each, width]);
-        let mut rows = pass.linear(Tensor::from_data(values, &self.device), &self.projection);
+        let mut rows = pass.linear(Tensor::from_data(values, &self.device()), &self.projection);
         if let Some(token) = &self.class_token {
             let images = (0..count).flat_map(|image| {
                 std::iter::once((count * each) as i32).chain(numbers(image * each..(image + 1) * each))
@@ -196,16 +195,8 @@ impl Architecture for VitConfig {
 }
 
 impl Model for Vit {
-    fn device(&self) -> Device {
-        self.device.clone()
-    }
-
-    fn adaptable(&self) -> &BTreeMap<ModuleName, ModuleSpec> {
-        self.linears.specs()
-    }
-
-    fn frozen_weight(&self, module: &ModuleName) -> Option<HostTensor> {
-        self.linears.weight(module)
+    fn layers(&self) -> &FrozenLayers {
+        &self.frozen
     }
 
     fn feature_width(&self) -> usize {

@@ -14,15 +14,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use fedlora_adapter::{
-    Adapter, AdapterKind, AdapterSpec, ClientId, Factors, ModuleName, ModuleSpec, PrivacyTerms, Purpose, RoundId,
-    RoundPlan, Seed, Side, Tensor as HostTensor,
+    Adapter, AdapterKind, AdapterSpec, ClientId, Factors, ModuleName, PrivacyTerms, Purpose, RoundId, RoundPlan, Seed,
+    Side,
 };
 use rand::RngExt;
 
 use crate::{
-    Batch, Dataset, DropoutMasks, GroupedAdapter, Inputs, Job, LocalTrainer, Model, Randomness, Trainer, device,
+    Batch, Dataset, DropoutMasks, FrozenLayers, GroupedAdapter, Inputs, Job, LocalTrainer, Model, Randomness, Trainer,
+    device,
     ops::{self, FrozenWeight},
 };
 
@@ -141,31 +142,23 @@ fn moved(before: &Adapter, after: &Adapter, side: Side) -> Vec<f64> {
 /// One linear layer from pixels to logits, through the operation that all models use.
 #[derive(Debug)]
 struct OneLayer {
-    modules: BTreeMap<ModuleName, ModuleSpec>,
+    frozen: FrozenLayers,
     /// `[CANARIES, pixels]`, zero.
     weight: FrozenWeight,
-    device: Device,
 }
 
 impl OneLayer {
     fn new(pixels: usize) -> Self {
         let device = device("cpu").unwrap();
-        let modules = BTreeMap::from([(ModuleName::new(LAYER), ModuleSpec { d_in: pixels, d_out: CANARIES })]);
-        Self { modules, weight: Tensor::<2>::zeros([CANARIES, pixels], &device).into(), device }
+        let weight = Tensor::<2>::zeros([CANARIES, pixels], &device);
+        let frozen = FrozenLayers::new([(ModuleName::new(LAYER), weight.clone())], &device);
+        Self { frozen, weight: weight.into() }
     }
 }
 
 impl Model for OneLayer {
-    fn device(&self) -> Device {
-        self.device.clone()
-    }
-
-    fn adaptable(&self) -> &BTreeMap<ModuleName, ModuleSpec> {
-        &self.modules
-    }
-
-    fn frozen_weight(&self, _: &ModuleName) -> Option<HostTensor> {
-        None
+    fn layers(&self) -> &FrozenLayers {
+        &self.frozen
     }
 
     fn feature_width(&self) -> usize {
@@ -175,7 +168,7 @@ impl Model for OneLayer {
     fn features(&self, batch: &Batch, adapters: Option<&GroupedAdapter>, _: Option<&mut DropoutMasks>) -> Tensor<2> {
         let Inputs::Images { pixels, count } = &batch.inputs else { panic!("the layer reads images") };
         let x = TensorData::new(pixels.clone(), [*count, pixels.len() / count]);
-        let x = Tensor::from_data(x, &self.device);
+        let x = Tensor::from_data(x, &self.device());
         let lora = adapters.and_then(|adapters| adapters.lora(&ModuleName::new(LAYER), adapters.examples(), None));
         ops::linear_lora(x, self.weight.clone(), None, lora.expect("the layer is looked at with its adapter only"))
     }
