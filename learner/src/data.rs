@@ -41,5 +41,5 @@ pub use loaded::{Loaded, LoadedImages, LoadedPassages, LoadedText};
 pub use passage::{Passage, Sequence};
 pub use personal::split_personal;
 pub use record::Record;
-pub use row::Row;
+pub use row::{Origin, Row};
 pub use split::{Holdout, hold_out, hold_out_by_group, thin};

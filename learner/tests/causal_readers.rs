@@ -46,7 +46,7 @@ fn questions_and_answers_need_no_setting_and_exactly_the_answer_is_predicted() {
     let loaded = read("train.jsonl", GSM8K, |_| ()).unwrap();
     let expected = [pair("^1+1 and 2?\n", "1+1=2, 2+2=4\n#### 4$"), pair("^3-1?\n", "#### 2$")];
     assert_eq!(parts(loaded.train()), expected);
-    assert_eq!((loaded.train()[1].line, loaded.left_out()), (2, 0));
+    assert_eq!((loaded.train()[1].origin.line, loaded.left_out()), (2, 0));
     let Targets::Tokens(next) = loaded.datasets().unwrap().0.batch(&[1]).targets else { panic!("expected tokens") };
     // `^3-1?\n` are rows 0 to 5 of 13: the last of them predicts the first `#`.
     assert_eq!((next.rows, text(&next.ids), next.counts), ((5..12).collect(), "#### 2$".to_owned(), vec![7]));
@@ -111,7 +111,7 @@ fn speakers_are_clients_with_all_that_they_say_and_nobody_elses_words() {
         parts(loaded.train()),
         [pair("^", "No, no.\nNo.\n"), pair("^", "Oh\n"), pair("^", "Yes.\nI say yes.\n")]
     );
-    assert_eq!(loaded.train().iter().map(|passage| passage.line).collect::<Vec<_>>(), [4, 8, 1]);
+    assert_eq!(loaded.train().iter().map(|passage| passage.origin.line).collect::<Vec<_>>(), [4, 8, 1]);
     // Ends of lines count: 12, 3 and 16 characters.
     assert_eq!(play(PLAY, 12).unwrap().group_names(), ["JULIET", "ROMEO"]);
     assert_eq!(play(PLAY, 13).unwrap().group_names(), ["ROMEO"]);
@@ -130,7 +130,7 @@ fn what_a_speaker_holds_out_does_not_depend_on_the_others() {
         });
         let loaded = loaded.unwrap();
         let own = |rows: &[Passage]| {
-            let own = rows.iter().filter(|row| row.group.as_deref() == Some("ROMEO")).cloned();
+            let own = rows.iter().filter(|row| row.origin.group.as_deref() == Some("ROMEO")).cloned();
             parts(&own.collect::<Vec<_>>())
         };
         (own(loaded.train()), own(loaded.test()))

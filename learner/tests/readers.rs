@@ -36,12 +36,12 @@ fn complaint(name: &str, content: impl AsRef<[u8]>) -> String {
 /// All rows in the order of their lines.
 fn rows(loaded: &LoadedText) -> Vec<Record> {
     let mut rows = [loaded.train(), loaded.test()].concat();
-    rows.sort_by_key(|row| row.line);
+    rows.sort_by_key(|row| row.origin.line);
     rows
 }
 
 fn texts(rows: &[Record]) -> Vec<(&str, &str, usize)> {
-    rows.iter().map(|row| (row.text.as_str(), row.label.as_str(), row.line)).collect()
+    rows.iter().map(|row| (row.text.as_str(), row.label.as_str(), row.origin.line)).collect()
 }
 
 #[test]
@@ -102,11 +102,11 @@ fn columns_are_found_by_name_or_by_number() {
     let named = rows(&read("own.csv", format!("site,note,code,more\n{content}"), by_name).unwrap());
     let values = |rows: &[Record]| {
         rows.iter()
-            .map(|row| (row.text.clone(), row.pair.clone(), row.label.clone(), row.group.clone()))
+            .map(|row| (row.text.clone(), row.pair.clone(), row.label.clone(), row.origin.group.clone()))
             .collect::<Vec<_>>()
     };
     assert_eq!(values(&numbered), values(&named));
-    assert_eq!(numbered[0].group.as_deref(), Some("north"));
+    assert_eq!(numbered[0].origin.group.as_deref(), Some("north"));
     assert_eq!(numbered[1].pair.as_deref(), Some("b"));
 }
 
@@ -236,7 +236,8 @@ fn sentence_files_are_sources_and_each_source_and_label_is_tested() {
     let config = DataConfig { test_fraction: Some(0.2), ..DataConfig::new(folder.path()) };
     let loaded = LoadedText::load(&config, SEED).unwrap();
     assert_eq!(loaded.client_names().unwrap(), ["imdb", "yelp"]);
-    let mut tested: Vec<_> = loaded.test().iter().map(|row| (row.group.clone().unwrap(), row.label.clone())).collect();
+    let mut tested: Vec<_> =
+        loaded.test().iter().map(|row| (row.origin.group.clone().unwrap(), row.label.clone())).collect();
     tested.sort();
     let strata = [("imdb", "0"), ("imdb", "1"), ("yelp", "0"), ("yelp", "1")];
     assert_eq!(tested, strata.map(|(group, label)| (group.to_owned(), label.to_owned())));
@@ -266,7 +267,7 @@ fn a_site_with_its_own_file_alone_holds_out_what_is_held_out_of_it_among_all_fil
         for config in [alone, listed] {
             let site = LoadedText::load_site(&config, SEED, together.label_names()).unwrap();
             assert_eq!(texts(site.train()), texts(&own), "{name}");
-            let tested = together.test().iter().filter(|row| row.group.as_ref() == Some(name)).cloned();
+            let tested = together.test().iter().filter(|row| row.origin.group.as_ref() == Some(name)).cloned();
             assert_eq!(texts(site.test()), texts(&tested.collect::<Vec<_>>()), "{name}");
             assert_eq!(site.label_names(), together.label_names());
         }
@@ -308,7 +309,7 @@ fn limits_sample_rows_without_losing_labels_or_clients() {
     let clients = loaded.clients().unwrap();
     assert_eq!(clients.concat(), (0..12).collect::<Vec<u32>>());
     for (client, name) in clients.iter().zip(loaded.client_names().unwrap()) {
-        assert!(client.iter().all(|row| loaded.train()[*row as usize].group.as_ref() == Some(name)));
+        assert!(client.iter().all(|row| loaded.train()[*row as usize].origin.group.as_ref() == Some(name)));
     }
 }
 

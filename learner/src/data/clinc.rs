@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::lines::{self, bad};
-use super::{DataError, Record, RowProblem};
+use super::{DataError, Origin, Record, RowProblem};
 
 /// Group of the rows that belong to no intent.
 const OUT_OF_SCOPE: &str = "oos";
@@ -77,7 +77,7 @@ impl Domains {
                     intent: intent.clone(),
                 })?),
             };
-        Ok(Record { text, pair: None, label: intent, group, user: None, file: Arc::clone(file), line })
+        Ok(Record { text, pair: None, label: intent, origin: Origin { group, ..Origin::at(file, line) } })
     }
 }
 

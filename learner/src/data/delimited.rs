@@ -7,7 +7,7 @@ use csv::StringRecord;
 
 use super::columns::{Answer, Columns};
 use super::lines::{self, LineCounter, bad};
-use super::{DataConfig, DataError, Record, RowProblem};
+use super::{DataConfig, DataError, Origin, Record, RowProblem};
 
 /// How fields are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,10 +91,11 @@ fn record(
         text: required(columns.text)?,
         pair: columns.pair.map(value).filter(|pair| !pair.is_empty()).map(str::to_owned),
         label: required(columns.label)?,
-        group: columns.group.map(required).transpose()?,
-        user: columns.user.map(required).transpose()?,
-        file: Arc::clone(file),
-        line,
+        origin: Origin {
+            group: columns.group.map(required).transpose()?,
+            user: columns.user.map(required).transpose()?,
+            ..Origin::at(file, line)
+        },
     })
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::columns::{Answer, Column};
 use super::lines::{self, bad};
-use super::{DataConfig, DataError, Record, RowProblem};
+use super::{DataConfig, DataError, Origin, Record, RowProblem};
 
 /// Keys of which the first present one is read; `pair`, `group` and `user` only where configured or usual.
 struct Keys {
@@ -62,10 +62,7 @@ fn record(file: &Arc<Path>, line: usize, content: &str, keys: &Keys) -> Result<R
             .map(|(key, value)| string(key, value))
             .transpose()?,
         label: name(label_key, label)?,
-        group: named(&keys.group)?,
-        user: named(&keys.user)?,
-        file: Arc::clone(file),
-        line,
+        origin: Origin { group: named(&keys.group)?, user: named(&keys.user)?, ..Origin::at(file, line) },
     })
 }
 

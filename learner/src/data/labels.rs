@@ -22,8 +22,8 @@ pub(super) fn ordered<'a>(all: impl Iterator<Item = &'a str>) -> Vec<String> {
 /// Every row's number in `names`; a label that is not there is an error.
 pub(super) fn numbers<R: Row>(rows: &[R], names: &[String]) -> Result<Vec<u32>, DataError> {
     numbers_or(rows, names, |row| DataError::UnseenLabel {
-        file: row.file().to_path_buf(),
-        line: row.line(),
+        file: row.origin().file.to_path_buf(),
+        line: row.origin().line,
         label: row.label().to_owned(),
     })
 }
@@ -31,8 +31,8 @@ pub(super) fn numbers<R: Row>(rows: &[R], names: &[String]) -> Result<Vec<u32>, 
 /// Checks that every row's label is one of a federation's.
 pub(super) fn check_known<R: Row>(rows: &[R], names: &[String]) -> Result<(), DataError> {
     let unknown = |row: &R| DataError::UnknownLabel {
-        file: row.file().to_path_buf(),
-        line: row.line(),
+        file: row.origin().file.to_path_buf(),
+        line: row.origin().line,
         label: row.label().to_owned(),
         known: names.to_vec(),
     };
@@ -46,12 +46,12 @@ fn numbers_or<R: Row>(rows: &[R], names: &[String], unknown: impl Fn(&R) -> Data
 
 #[cfg(test)]
 mod tests {
-    use super::super::Record;
+    use super::super::{Origin, Record};
     use super::*;
 
     fn row(label: &str) -> Record {
         let (text, label) = ("some text".to_owned(), label.to_owned());
-        Record { text, pair: None, label, group: None, user: None, file: std::path::Path::new("a.csv").into(), line: 7 }
+        Record { text, pair: None, label, origin: Origin::at(&std::path::Path::new("a.csv").into(), 7) }
     }
 
     #[test]

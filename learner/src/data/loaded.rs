@@ -74,7 +74,7 @@ impl<R: Row> Loaded<R> {
     /// The files that the rows come from.
     #[must_use]
     pub fn files(&self) -> BTreeSet<Arc<Path>> {
-        self.train.iter().chain(&self.test).map(|row| Arc::clone(row.file())).collect()
+        self.train.iter().chain(&self.test).map(|row| Arc::clone(&row.origin().file)).collect()
     }
 
     /// The natural clients: those of the training rows, in the order of labels, then any that only test rows have.
@@ -118,17 +118,21 @@ struct Numbered<R> {
     files: Vec<u32>,
 }
 
-impl<R> Numbered<R> {
-    /// The rows of files, one file after the other; `read` gets each file, and its name where there are several.
+impl<R: Row> Numbered<R> {
+    /// The rows of files, one file after the other. Where there are several, those that belong to no natural client yet
+    /// belong to their file's.
     fn of(
         files: &[PathBuf],
         names: &[String],
-        read: impl Fn(&Path, Option<&str>) -> Result<Vec<R>, DataError>,
+        read: impl Fn(&Path) -> Result<Vec<R>, DataError>,
     ) -> Result<Self, DataError> {
         let several = files.len() > 1;
         let mut all = Self { rows: Vec::new(), files: Vec::new() };
         for ((file, name), number) in files.iter().zip(names).zip(0..) {
-            let mut rows = read(file, several.then_some(name.as_str()))?;
+            let mut rows = read(file)?;
+            for row in rows.iter_mut().filter(|_| several) {
+                row.origin_mut().group.get_or_insert_with(|| name.clone());
+            }
             all.files.extend(rows.iter().map(|_| number));
             all.rows.append(&mut rows);
         }

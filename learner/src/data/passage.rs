@@ -1,9 +1,8 @@
 //! Examples of causal language models: tokens, and which of them are to be predicted.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use super::{DataConfig, Record, chat::ChatTemplate};
+use super::{DataConfig, Origin, Record, chat::ChatTemplate};
 use crate::{LearnerError, TextTokenizer};
 
 /// Between a prompt and its response; the reader takes white space off both.
@@ -23,14 +22,8 @@ pub struct Sequence {
 pub struct Passage {
     /// Its tokens.
     pub sequence: Sequence,
-    /// The natural client: a column's value, a speaker or a source.
-    pub group: Option<String>,
-    /// The user whom its row is about, where the configuration names a column.
-    pub user: Option<String>,
-    /// The file it was read from.
-    pub file: Arc<Path>,
-    /// The line on which its row or text starts, from 1.
-    pub line: usize,
+    /// Where its row stands, and whose it is.
+    pub origin: Origin,
 }
 
 /// How rows become sequences of a model's tokens.
@@ -63,10 +56,7 @@ impl<'a> Cutter<'a> {
     pub(super) fn passages(&self, row: &Record) -> Result<Vec<Passage>, LearnerError> {
         let sequences =
             if row.label.is_empty() { self.windows(&row.text)? } else { self.response(row)?.into_iter().collect() };
-        let passage = |sequence| {
-            let (group, user, file) = (row.group.clone(), row.user.clone(), Arc::clone(&row.file));
-            Passage { sequence, group, user, file, line: row.line }
-        };
+        let passage = |sequence| Passage { sequence, origin: row.origin.clone() };
         Ok(sequences.into_iter().map(passage).collect())
     }
 

@@ -1,7 +1,6 @@
 //! One row of text, as read.
 
-use std::path::Path;
-use std::sync::Arc;
+use super::Origin;
 
 /// A text with its label, or what a language model is to write, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,12 +11,6 @@ pub struct Record {
     pub pair: Option<String>,
     /// The label's name, never empty. For language models the response; empty for running text, which has none.
     pub label: String,
-    /// The natural client: a column's value, a domain, a speaker or a source.
-    pub group: Option<String>,
-    /// The user whom the row is about, where the configuration names a column.
-    pub user: Option<String>,
-    /// The file it was read from.
-    pub file: Arc<Path>,
-    /// The line it starts on, from 1; in CLINC150's JSON the entry's number in its list.
-    pub line: usize,
+    /// Where it stands, and whose it is.
+    pub origin: Origin,
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::lines::{self, bad};
-use super::{DataError, Record, RowProblem};
+use super::{DataError, Origin, Record, RowProblem};
 
 /// A file as one text; without characters it has no row.
 pub(super) fn whole(file: &Path) -> Result<Vec<Record>, DataError> {
     let text = lines::read(file)?;
-    let row = Record { text, pair: None, label: String::new(), group: None, user: None, file: file.into(), line: 1 };
+    let row = Record { text, pair: None, label: String::new(), origin: Origin::at(&file.into(), 1) };
     Ok(if row.text.trim().is_empty() { Vec::new() } else { vec![row] })
 }
 
@@ -64,8 +64,8 @@ impl Speaker<'_> {
 
     fn record(&self, name: &str, file: &Arc<Path>) -> Record {
         let text = self.lines.join("\n") + "\n";
-        let group = Some(name.to_owned());
-        Record { text, pair: None, label: String::new(), group, user: None, file: Arc::clone(file), line: self.line }
+        let origin = Origin { group: Some(name.to_owned()), ..Origin::at(file, self.line) };
+        Record { text, pair: None, label: String::new(), origin }
     }
 }
 

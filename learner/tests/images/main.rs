@@ -73,7 +73,7 @@ fn complaint(config: &DataConfig) -> String {
 }
 
 fn labels(rows: &[LabelledImage]) -> Vec<(&str, Option<&str>, usize)> {
-    rows.iter().map(|row| (row.label.as_str(), row.group.as_deref(), row.row)).collect()
+    rows.iter().map(|row| (row.label.as_str(), row.origin.group.as_deref(), row.origin.line)).collect()
 }
 
 fn grey(side: usize, data: &LoadedData) -> (Dataset, Dataset) {
@@ -275,9 +275,9 @@ fn a_site_with_one_source_reads_the_rows_that_it_has_among_all_sources() {
         let own = DataConfig { train_files: Vec::new(), path: folder.path().join(file), ..config.clone() };
         let site = LoadedData::load_site(&own, &processor(8), SEED, all.label_names()).unwrap();
         let LoadedData::Images(site) = site else { panic!("expected images") };
-        let rows = |rows: &[LabelledImage]| rows.iter().map(|row| row.row).collect::<Vec<_>>();
+        let rows = |rows: &[LabelledImage]| rows.iter().map(|row| row.origin.line).collect::<Vec<_>>();
         let expected: Vec<usize> =
-            all.clients().unwrap()[source].iter().map(|row| all.train()[*row as usize].row).collect();
+            all.clients().unwrap()[source].iter().map(|row| all.train()[*row as usize].origin.line).collect();
         assert_eq!(rows(site.train()), expected, "{}", file.display());
         assert!(!site.test().is_empty());
     }

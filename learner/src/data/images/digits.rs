@@ -7,7 +7,7 @@ use super::{
     picture::{LabelledImage, Picture},
 };
 use crate::{
-    data::{DataError, RowProblem, lines::bad},
+    data::{DataError, Origin, RowProblem, lines::bad},
     images::Image,
 };
 
@@ -64,7 +64,7 @@ fn lines(file: &Path, digit: impl Fn(&str) -> Result<Digit, RowProblem>) -> Resu
         let (side, pixels, label) = digit(line).map_err(|problem| bad(file, row, problem))?;
         let image = Image::new(1, side, side, pixels).ok_or_else(|| bad(file, row, value("a square of pixels")))?;
         let (picture, label) = (Picture::Decoded(image), label.to_string());
-        Ok(LabelledImage { picture, label, group: None, user: None, file: Arc::clone(&shared), row })
+        Ok(LabelledImage { picture, label, origin: Origin::at(&shared, row) })
     };
     let rows: Vec<LabelledImage> = filled.map(record).collect::<Result<_, DataError>>()?;
     if rows.is_empty() { Err(DataError::NoRows { file: file.into() }) } else { Ok(rows) }

@@ -10,7 +10,7 @@ use super::{
     content,
     picture::{LabelledImage, Picture},
 };
-use crate::data::DataError;
+use crate::data::{DataError, Origin};
 
 const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
 
@@ -27,8 +27,8 @@ pub(super) fn read(folder: &Path) -> Result<Vec<LabelledImage>, DataError> {
             if !is_picture(&file) {
                 return Err(content(&file, "a .png, .jpg or .jpeg file", "another kind"));
             }
-            let (picture, label, file) = (Picture::Encoded, label.clone(), Arc::from(file));
-            rows.push(LabelledImage { picture, label, group: None, user: None, file, row: 1 });
+            let (label, origin) = (label.clone(), Origin::at(&Arc::from(file), 1));
+            rows.push(LabelledImage { picture: Picture::Encoded, label, origin });
         }
         if rows.len() == before {
             return Err(DataError::NoRows { file: class });

@@ -14,7 +14,7 @@ use super::{
     picture::{LabelledImage, Picture},
 };
 use crate::{
-    data::{Column, DataConfig, DataError},
+    data::{Column, DataConfig, DataError, Origin},
     images::Image,
 };
 
@@ -50,8 +50,9 @@ pub(super) fn read(file: &Path, config: &DataConfig) -> Result<Vec<LabelledImage
         // None only for other counts than the header's, which were checked.
         let picture = Picture::Decoded(Image::new(1, height, width, pixels)?);
         let of = |column: Option<&Vec<u8>>| column.and_then(|values| values.get(index)).map(u8::to_string);
-        let (group, user, file) = (of(groups.as_ref()), of(users.as_ref()), Arc::clone(&shared));
-        Some(LabelledImage { picture, label: label.to_string(), group, user, file, row: index + 1 })
+        let (group, user) = (of(groups.as_ref()), of(users.as_ref()));
+        let origin = Origin { group, user, ..Origin::at(&shared, index + 1) };
+        Some(LabelledImage { picture, label: label.to_string(), origin })
     };
     Ok(pixels.chunks_exact(size).enumerate().zip(labels).filter_map(row).collect())
 }

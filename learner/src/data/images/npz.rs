@@ -15,7 +15,7 @@ use super::{
     picture::{LabelledImage, Picture},
 };
 use crate::{
-    data::{Column, DataConfig, DataError},
+    data::{Column, DataConfig, DataError, Origin},
     images::Image,
 };
 
@@ -53,8 +53,9 @@ pub(super) fn read(file: &Path, part: &str, config: &DataConfig) -> Result<Optio
         // None only for other counts than the shape's, which were checked.
         let picture = Picture::Decoded(Image::new(channels, height, width, pixels)?);
         let of = |column: Option<&Vec<i64>>| column.and_then(|values| values.get(index)).map(i64::to_string);
-        let (group, user, file) = (of(groups.as_ref()), of(users.as_ref()), Arc::clone(&shared));
-        Some(LabelledImage { picture, label: label.to_string(), group, user, file, row: index + 1 })
+        let (group, user) = (of(groups.as_ref()), of(users.as_ref()));
+        let origin = Origin { group, user, ..Origin::at(&shared, index + 1) };
+        Some(LabelledImage { picture, label: label.to_string(), origin })
     };
     let pictures = images.bytes.chunks_exact(height * width * channels).enumerate();
     Ok(Some(pictures.zip(labels).filter_map(row).collect()))

@@ -1,16 +1,16 @@
 //! One labelled picture, as read.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use png::{ColorType, Decoder, Transformations};
 use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::JpegDecoder;
 
 use super::content;
-use crate::{data::DataError, images::Image};
+use crate::{
+    data::{DataError, Origin},
+    images::Image,
+};
 
 /// A labelled picture and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +18,8 @@ pub struct LabelledImage {
     pub(super) picture: Picture,
     /// The label's name; never empty.
     pub label: String,
-    /// The natural client: a column's value or a source.
-    pub group: Option<String>,
-    /// The user whom it is about, where the configuration names a column.
-    pub user: Option<String>,
-    /// The file it was read from.
-    pub file: Arc<Path>,
-    /// Its number in the file, from 1.
-    pub row: usize,
+    /// Where it stands, and whose it is.
+    pub origin: Origin,
 }
 
 /// A picture in memory, or one whose file is decoded when it is needed: photographs are large until they are resized.
@@ -43,7 +37,7 @@ impl LabelledImage {
     pub fn image(&self) -> Result<Image, DataError> {
         match &self.picture {
             Picture::Decoded(image) => Ok(image.clone()),
-            Picture::Encoded => decode(&self.file),
+            Picture::Encoded => decode(&self.origin.file),
         }
     }
 }

@@ -52,7 +52,7 @@ impl LoadedImages {
     pub fn pixels(&self, processor: &ImageProcessor) -> Result<(Dataset, Dataset), LearnerError> {
         let groups = self.group_names();
         let dataset = |rows: &[LabelledImage]| -> Result<Dataset, LearnerError> {
-            let image = |row: &LabelledImage| processor.pixels(&row.image()?, &row.file);
+            let image = |row: &LabelledImage| processor.pixels(&row.image()?, &row.origin.file);
             let levels: Vec<Vec<u8>> = rows.par_iter().map(image).collect::<Result<_, DataError>>()?;
             let labels = labels::numbers(rows, &self.label_names)?;
             let dataset = Dataset::levels(levels, processor.levels().to_vec(), labels, self.label_names.clone())?;
@@ -67,15 +67,7 @@ fn read(config: &DataConfig) -> Result<Read<LabelledImage>, DataError> {
     config.check(Answer::Label)?;
     let sources = Sources::find(config)?;
     let file_names: Vec<String> = sources.train.iter().map(|file| source_name(file)).collect();
-    let train = Numbered::of(&sources.train, &file_names, |file, name| {
-        let mut rows = sources.read_train(file, config)?;
-        if let Some(name) = name {
-            for row in &mut rows {
-                row.group.get_or_insert_with(|| name.to_owned());
-            }
-        }
-        Ok(rows)
-    })?;
+    let train = Numbered::of(&sources.train, &file_names, |file| sources.read_train(file, config))?;
     let test = sources.read_test(config)?;
     Ok(Read { train, test, file_names, left_out: 0 })
 }

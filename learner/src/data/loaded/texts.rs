@@ -84,7 +84,7 @@ fn read_clinc(config: &DataConfig) -> Result<Read<Record>, DataError> {
         Some(path) => clinc::read(&path, config.include_oos)?.1,
         None => test,
     };
-    let file_names = rows.iter().take(1).map(|row| layout::source_name(&row.file)).collect();
+    let file_names = rows.iter().take(1).map(|row| layout::source_name(&row.origin.file)).collect();
     let files = vec![0; rows.len()];
     Ok(Read { train: Numbered { rows, files }, test: Some(test), file_names, left_out: 0 })
 }
@@ -92,15 +92,7 @@ fn read_clinc(config: &DataConfig) -> Result<Read<Record>, DataError> {
 fn read_files(format: Format, config: &DataConfig, answer: Answer) -> Result<Read<Record>, DataError> {
     let layout = Layout::find(format, config, answer)?;
     let file_names: Vec<String> = layout.train.iter().map(|file| layout::source_name(file)).collect();
-    let train = Numbered::of(&layout.train, &file_names, |file, name| {
-        let mut rows = layout.read_train(file, config)?;
-        if let Some(name) = name {
-            for row in &mut rows {
-                row.group.get_or_insert_with(|| name.to_owned());
-            }
-        }
-        Ok(rows)
-    })?;
+    let train = Numbered::of(&layout.train, &file_names, |file| layout.read_train(file, config))?;
     let test = layout.test.as_ref().map(|file| layout.read_test(file, config)).transpose()?;
     Ok(Read { train, test, file_names, left_out: 0 })
 }
