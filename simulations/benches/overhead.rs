@@ -108,6 +108,7 @@ fn play(clients: u64, rounds: u64, trainer: impl Trainer) {
         num_rounds: rounds,
         local: local(),
         central: None,
+        people_overlap: false,
         evaluate_every: 1,
         evaluator: None,
         states: states.clone(),

@@ -35,6 +35,9 @@ pub struct Config {
     /// Clients trained together in one pass over the base model.
     #[serde(default = "one_usize")]
     pub cohort_size: usize,
+    /// Whether a person's rows may be at several clients: then what all clients release about them adds up.
+    #[serde(default)]
+    pub people_overlap: bool,
     /// Keep clients' personal tensors on disk instead of in memory.
     #[serde(default)]
     pub spill: bool,

@@ -1,8 +1,9 @@
 //! What private clients, or a private server, have released so far, and what it amounts to.
 //!
-//! One example, or one user, of one client is protected. Clients have different people's data, so what counts is the client that has
-//! spent most, not the sum over clients. That a client was not asked in a round protects nobody from the coordinator,
-//! who chose, so only rounds in which a client trained are counted, and all of these, whatever became of the update.
+//! One example, or one user, of one client is protected. Where clients have different people's data, what counts is the
+//! client that has spent most; where a person may be at several, all that clients have spent is one history. That a client
+//! was not asked in a round protects nobody from the coordinator, who chose, so only rounds in which a client trained are
+//! counted, and all of these, whatever became of the update.
 
 use std::collections::BTreeMap;
 
@@ -28,9 +29,10 @@ pub struct RoundPrivacy {
     pub unit: String,
     /// The `delta` of `epsilon`.
     pub delta: f64,
-    /// Spent so far by the client that has spent most; with central privacy, on every client.
+    /// Spent so far by the client that has spent most; by all clients together, where people overlap; with central privacy,
+    /// on every client.
     pub epsilon: Epsilon,
-    /// That client; absent with central privacy.
+    /// The client that has spent most; absent with central privacy, and where people overlap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<u64>,
     /// What the clients of this round released.
@@ -63,9 +65,12 @@ pub struct SummaryPrivacy {
     pub sampling: String,
     /// Where noise came from: `simulated`, from the run's seed, which is an experiment and protects nobody.
     pub randomness: String,
+    /// Whether one person's rows may be at several clients.
+    #[serde(default)]
+    pub people_overlap: bool,
     /// The `delta` of all `epsilon`.
     pub delta: f64,
-    /// Largest over the clients: people of different clients are different.
+    /// Largest over the clients, whose people are different; of all clients' releases together, where people overlap.
     pub epsilon: Epsilon,
     /// The clients that spent most, at most [`CLIENTS`] of them.
     pub clients: Vec<ClientPrivacy>,
@@ -76,11 +81,19 @@ pub struct SummaryPrivacy {
 /// Clients that a summary lists.
 pub const CLIENTS: usize = 50;
 
+/// Whom a run's clients protect.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Protected {
+    /// The unit, where clients add the noise.
+    pub unit: ProtectedUnit,
+    /// Whether one person's rows may be at several clients.
+    pub people_overlap: bool,
+}
+
 /// Histories of all clients, and of the server.
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
-    /// Who is protected, where clients add the noise.
-    unit: ProtectedUnit,
+    protected: Protected,
     clients: BTreeMap<ClientId, Vec<SampledGaussian>>,
     server: Vec<SampledGaussian>,
 }
@@ -94,9 +107,9 @@ impl Accounts {
         SampledGaussian::book(self.clients.entry(client).or_default(), event)
     }
 
-    /// What the rounds done before have cost; `unit` is whom the run's clients protect.
-    pub fn of<'a>(rounds: impl Iterator<Item = &'a RoundPrivacy>, unit: ProtectedUnit) -> Self {
-        let mut accounts = Self { unit, ..Self::default() };
+    /// What the rounds done before have cost.
+    pub fn of<'a>(rounds: impl Iterator<Item = &'a RoundPrivacy>, protected: Protected) -> Self {
+        let mut accounts = Self { protected, ..Self::default() };
         for round in rounds {
             // What was recorded had been added before, so it adds up again.
             for release in &round.releases {
@@ -128,11 +141,11 @@ impl Accounts {
         for release in &releases {
             self.add(ClientId(release.client), release.event)?;
         }
-        let largest = self.largest(delta)?;
-        Ok(largest.map(|(client, epsilon)| {
-            let (unit, client) = (self.unit.to_string(), Some(client.0));
-            RoundPrivacy { unit, delta, epsilon, client, releases, central: None }
-        }))
+        let Some((client, largest)) = self.largest(delta)? else { return Ok(None) };
+        let unit = self.protected.unit.to_string();
+        let (epsilon, client) =
+            if self.protected.people_overlap { (self.together(delta)?, None) } else { (largest, Some(client.0)) };
+        Ok(Some(RoundPrivacy { unit, delta, epsilon, client, releases, central: None }))
     }
 
     /// The client that has spent most at `delta`; none before the first release.
@@ -142,6 +155,15 @@ impl Accounts {
     pub fn largest(&self, delta: f64) -> Result<Option<(ClientId, Epsilon)>, PrivacyError> {
         let Some((client, history, rdp)) = self.by_renyi(delta)?.into_iter().next() else { return Ok(None) };
         Ok(Some((client, Epsilon { pld: PldAccountant::new().epsilon(history, delta)?, rdp })))
+    }
+
+    /// What all clients' releases come to as one history, for a person who may be at each of them.
+    fn together(&self, delta: f64) -> Result<Epsilon, PrivacyError> {
+        let mut all = Vec::new();
+        for event in self.clients.values().flatten() {
+            SampledGaussian::book(&mut all, *event)?;
+        }
+        Epsilon::of(&all, delta)
     }
 
     /// The summary of a run; none if nothing was released.
@@ -158,17 +180,23 @@ impl Accounts {
         });
         let clients = clients.collect::<Result<Vec<_>, PrivacyError>>()?;
         let most = |value: fn(&Epsilon) -> f64| clients.iter().map(|one| value(&one.epsilon)).fold(0.0, f64::max);
-        let epsilon = Epsilon { pld: most(|epsilon| epsilon.pld), rdp: most(|epsilon| epsilon.rdp) };
-        let of_users: &[&str] = if self.unit == ProtectedUnit::User { &[ACROSS_CLIENTS] } else { &[] };
+        let Protected { unit, people_overlap } = self.protected;
+        let epsilon = if people_overlap {
+            self.together(delta)?
+        } else {
+            Epsilon { pld: most(|epsilon| epsilon.pld), rdp: most(|epsilon| epsilon.rdp) }
+        };
+        let across: &[&str] = if people_overlap { &[] } else { &[ACROSS_CLIENTS] };
         Ok((!clients.is_empty()).then(|| SummaryPrivacy {
-            unit: self.unit.to_string(),
+            unit: unit.to_string(),
             neighbours: "add-or-remove-one".to_owned(),
             sampling: "poisson".to_owned(),
             randomness: "simulated".to_owned(),
+            people_overlap,
             delta,
             epsilon,
             clients,
-            not_covered: NOT_COVERED.iter().chain(of_users).map(|&text| text.to_owned()).collect(),
+            not_covered: NOT_COVERED.iter().chain(across).map(|&text| text.to_owned()).collect(),
         }))
     }
 
@@ -180,6 +208,7 @@ impl Accounts {
             neighbours: "replace-one-by-nothing".to_owned(),
             sampling: if is_sampled { "poisson" } else { "any" }.to_owned(),
             randomness: "simulated".to_owned(),
+            people_overlap: false,
             delta,
             epsilon: Epsilon::of(&self.server, delta)?,
             clients: Vec::new(),
@@ -216,7 +245,7 @@ const CENTRAL_NOT_COVERED: [&str; 4] = [
     "choices made by looking at results: methods, hyper-parameters, early stopping",
 ];
 
-const ACROSS_CLIENTS: &str = "users with examples at several clients: what these reveal adds up";
+const ACROSS_CLIENTS: &str = "people whose data are at several clients: what these reveal adds up (people-overlap)";
 
 const NOT_COVERED: [&str; 3] = [
     "evaluations: accuracies and losses are computed from the data without noise",
@@ -234,7 +263,8 @@ mod tests {
 
     #[test]
     fn what_counts_is_the_client_that_spent_most() {
-        let mut accounts = Accounts { unit: ProtectedUnit::User, ..Accounts::default() };
+        let protected = Protected { unit: ProtectedUnit::User, people_overlap: false };
+        let mut accounts = Accounts { protected, ..Accounts::default() };
         assert!(accounts.largest(1e-5).unwrap().is_none());
         for (client, steps) in [(0, 10), (1, 30), (0, 10)] {
             accounts.add(ClientId(client), event(1.0, steps)).unwrap();
@@ -247,6 +277,21 @@ mod tests {
         assert_eq!(summary.clients.iter().map(|one| (one.client, one.steps)).collect::<Vec<_>>(), [(1, 30), (0, 20)]);
         assert!((summary.epsilon.pld - alone).abs() < 1e-12);
         assert_eq!((summary.unit.as_str(), summary.not_covered.last().unwrap().as_str()), ("user", ACROSS_CLIENTS));
+    }
+
+    #[test]
+    fn where_people_overlap_all_that_clients_spent_is_one_history() {
+        let mut accounts =
+            Accounts { protected: Protected { people_overlap: true, ..Protected::default() }, ..Accounts::default() };
+        let release = |client, noise, steps| ClientRelease { client, event: event(noise, steps) };
+        let releases = vec![release(0, 1.0, 10), release(1, 2.0, 5), release(2, 1.0, 20)];
+        let round = accounts.book(releases, None, 1e-5).unwrap().unwrap();
+        let together = Epsilon::of(&[event(1.0, 30), event(2.0, 5)], 1e-5).unwrap();
+        assert_eq!((round.epsilon, round.client), (together, None));
+        let summary = accounts.summary(1e-5).unwrap().unwrap();
+        assert_eq!((summary.epsilon, summary.people_overlap, summary.clients.len()), (together, true, 3));
+        assert!(summary.clients.iter().all(|client| client.epsilon.pld < together.pld));
+        assert!(!summary.not_covered.iter().any(|text| text == ACROSS_CLIENTS));
     }
 
     #[test]

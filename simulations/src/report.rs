@@ -181,8 +181,12 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
 
 /// A guarantee in one line, with what it is worth.
 fn spent(privacy: &SummaryPrivacy) -> String {
-    let SummaryPrivacy { epsilon, delta, unit, randomness, .. } = privacy;
-    let whose = if unit == "client" { "" } else { " of the client that spent most" };
+    let SummaryPrivacy { epsilon, delta, unit, randomness, people_overlap, .. } = privacy;
+    let whose = match (unit.as_str(), people_overlap) {
+        ("client", _) => "",
+        (_, true) => ", over all clients",
+        (_, false) => " of the client that spent most",
+    };
     format!(
         "epsilon {:.3} (by Rényi divergences {:.3}) at delta {delta:e} for each {unit}{whose}; {randomness} noise",
         epsilon.pld, epsilon.rdp

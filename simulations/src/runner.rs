@@ -115,6 +115,7 @@ pub(crate) fn server(
         num_rounds: config.run.num_rounds,
         local,
         central,
+        people_overlap: config.people_overlap,
         evaluate_every: config.evaluate_every,
         evaluator: Some(evaluator),
         states,

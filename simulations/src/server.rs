@@ -20,7 +20,7 @@ use crate::{
     evaluation::{EvaluationError, Evaluator},
     metrics::{ClientMetrics, RoundMetrics},
     observer::Observer,
-    privacy::{Accounts, ClientRelease, SummaryPrivacy},
+    privacy::{Accounts, ClientRelease, Protected, SummaryPrivacy},
     record::{RecordError, Recorder},
     states::{StateError, States},
 };
@@ -71,6 +71,8 @@ pub struct ServerParts {
     pub local: LocalHyperparameters,
     /// What the server releases in each round, where it adds noise.
     pub central: Option<CentralPlan>,
+    /// Whether a person's rows may be at several clients.
+    pub people_overlap: bool,
     /// Evaluate after every so many rounds.
     pub evaluate_every: u64,
     /// What to evaluate on; none for runs without a model.
@@ -138,8 +140,9 @@ impl Server {
             parts.observer.warn(&warning);
         }
         let unit = parts.local.privacy.map(|terms| terms.unit()).unwrap_or_default();
+        let protected = Protected { unit, people_overlap: parts.people_overlap };
         Self {
-            accounts: Accounts::of(parts.rounds.iter().filter_map(|metrics| metrics.privacy.as_ref()), unit),
+            accounts: Accounts::of(parts.rounds.iter().filter_map(|metrics| metrics.privacy.as_ref()), protected),
             parts,
             global,
             open: OpenRound::default(),

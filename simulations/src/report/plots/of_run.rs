@@ -33,8 +33,21 @@ fn epsilon(rounds: &[RoundMetrics]) -> Option<Plot> {
     let (delta, unit) = spent.last().map(|(_, privacy)| (privacy.delta, privacy.unit.as_str()))?;
     let epsilons: Vec<_> = spent.iter().map(|(round, privacy)| (*round, privacy.epsilon)).collect();
     let plot = epsilon_by_round(&epsilons, delta, unit);
+    if spent.iter().all(|(_, privacy)| privacy.client.is_none() && privacy.central.is_none()) {
+        return Some(over_all_clients(plot, delta, unit));
+    }
     let is_central = spent.iter().any(|(_, privacy)| privacy.central.is_some());
     Some(if is_central { of_whole_clients(plot, delta) } else { plot })
+}
+
+/// The same, where a person may be at several clients.
+fn over_all_clients(mut plot: Plot, delta: f64, unit: &str) -> Plot {
+    plot.caption = format!(
+        "Privacy spent by all clients together, for people who may be at each of them: every {unit} is protected with this \
+         epsilon at delta {delta:e}. Two accountants, both upper bounds. Evaluations are not covered."
+    );
+    plot.chart.y = Axis::new("epsilon (over all clients)");
+    plot
 }
 
 /// The same, where the server adds the noise.
