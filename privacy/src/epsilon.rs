@@ -23,3 +23,18 @@ impl Epsilon {
         Ok(Self { pld, rdp: RdpAccountant::new().epsilon(history, delta)? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_accountants_are_asked_about_the_whole_history() {
+        let history = [(1.0, 40), (1.5, 10)].map(|(noise, steps)| SampledGaussian::new(noise, 0.05, steps).unwrap());
+        let Epsilon { pld, rdp } = Epsilon::of(&history, 1e-5).unwrap();
+        assert!(pld.total_cmp(&PldAccountant::new().epsilon(&history, 1e-5).unwrap()).is_eq());
+        assert!(rdp.total_cmp(&RdpAccountant::new().epsilon(&history, 1e-5).unwrap()).is_eq());
+        assert!(0.0 < pld && pld < rdp, "{pld} and {rdp}");
+        assert_eq!(Epsilon::of(&[], 1e-5).unwrap(), Epsilon::default());
+    }
+}

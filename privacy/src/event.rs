@@ -87,3 +87,22 @@ pub trait Accountant {
     /// An `epsilon` that is negative or not finite.
     fn delta(&self, history: &[SampledGaussian], epsilon: f64) -> Result<f64, PrivacyError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(noise_multiplier: f64, sample_rate: f64, steps: u64) -> SampledGaussian {
+        SampledGaussian::new(noise_multiplier, sample_rate, steps).unwrap()
+    }
+
+    #[test]
+    fn a_history_keeps_steps_apart_that_differ_in_noise_or_in_rate() {
+        let mut history = Vec::new();
+        for (noise, rate, steps) in [(1.0, 0.1, 5), (2.0, 0.1, 7), (1.0, 0.2, 11), (1.0, 0.1, 13), (1.0, 0.2, u64::MAX)]
+        {
+            SampledGaussian::book(&mut history, event(noise, rate, steps)).unwrap();
+        }
+        assert_eq!(history, [event(1.0, 0.1, 18), event(2.0, 0.1, 7), event(1.0, 0.2, u64::MAX)]);
+    }
+}
