@@ -39,8 +39,8 @@ pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
 pub use images::{Image, ImageProcessor};
 pub use model::{
     Activation, Bert, BertConfig, Decoder, FrozenLayers, HEAD_BIAS, HEAD_WEIGHT, HeadForm, KeyValueCache, Llama, Mixer,
-    MixerConfig, Model, ModelConfig, Pooling, PretrainedVision, Pretraining, Progress, VisionConfig, Vit, VitConfig,
-    load_pretrained, pretrain, random_pretrained, selected_modules, target_modules,
+    MixerConfig, Model, ModelConfig, Pooling, PretrainedVision, Pretraining, Progress, TimmVitConfig, VisionConfig,
+    Vit, VitConfig, load_pretrained, pretrain, random_pretrained, selected_modules, target_modules,
 };
 pub use preprocessor::Preprocessor;
 pub use tokenizer::TextTokenizer;

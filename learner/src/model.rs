@@ -40,7 +40,7 @@ pub use pretraining::{PretrainedVision, Pretraining, Progress, pretrain};
 pub use source::ModelConfig;
 pub use targets::{selected_modules, target_modules};
 pub use vision::VisionConfig;
-pub use vit::{Vit, VitConfig};
+pub use vit::{TimmVitConfig, Vit, VitConfig};
 
 /// Name of the classification head's weight, `[labels, features]`, in adapters and checkpoints.
 pub const HEAD_WEIGHT: &str = "classifier.weight";

@@ -12,9 +12,7 @@ use crate::{LearnerError, ops};
 /// Attention and feed-forward part of one layer.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    inputs: Inputs,
     output: Linear,
     attention_norm: Norm,
     up: Linear,
@@ -23,12 +21,28 @@ pub(super) struct Block {
     heads: usize,
 }
 
+/// What makes queries, keys and values.
+#[derive(Debug, Clone)]
+enum Inputs {
+    /// A layer for each.
+    Apart(Box<[Linear; 3]>),
+    /// One layer, whose columns are those of queries, then of keys, then of values.
+    Together(Box<Linear>),
+}
+
+/// Names of the layers that make queries, keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InputNames {
+    /// One for each.
+    Apart([&'static str; 3]),
+    /// One for all.
+    Together(&'static str),
+}
+
 /// Names of a layer's parts, behind the layer's own name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BlockNames {
-    pub(super) query: &'static str,
-    pub(super) key: &'static str,
-    pub(super) value: &'static str,
+    pub(super) inputs: InputNames,
     pub(super) output: &'static str,
     pub(super) attention_norm: &'static str,
     pub(super) up: &'static str,
@@ -55,18 +69,27 @@ impl Block {
     ) -> Result<Self, LearnerError> {
         let BlockSizes { width, heads, intermediate, epsilon } = sizes;
         let mut linear = |part, d_in, d_out| loader.linear(&format!("{name}.{part}"), d_in, d_out);
-        let (query, key, value) =
-            (linear(names.query, width, width)?, linear(names.key, width, width)?, linear(names.value, width, width)?);
+        let inputs = match names.inputs {
+            InputNames::Apart([query, key, value]) => {
+                let [query, key, value] = [query, key, value].map(|part| linear(part, width, width));
+                Inputs::Apart(Box::new([query?, key?, value?]))
+            }
+            InputNames::Together(part) => Inputs::Together(Box::new(linear(part, width, 3 * width)?)),
+        };
         let output = linear(names.output, width, width)?;
         let (up, down) = (linear(names.up, width, intermediate)?, linear(names.down, intermediate, width)?);
         let mut norm = |part| loader.norm(&format!("{name}.{part}"), width, epsilon);
         let (attention_norm, output_norm) = (norm(names.attention_norm)?, norm(names.output_norm)?);
-        Ok(Self { query, key, value, output, attention_norm, up, down, output_norm, heads })
+        Ok(Self { inputs, output, attention_norm, up, down, output_norm, heads })
     }
 
     /// Its linear layers, which adapters can wrap.
-    pub(super) fn linears(&self) -> [&Linear; 6] {
-        [&self.query, &self.key, &self.value, &self.output, &self.up, &self.down]
+    pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        let inputs = match &self.inputs {
+            Inputs::Apart(layers) => layers.as_slice(),
+            Inputs::Together(layer) => std::slice::from_ref(&**layer),
+        };
+        inputs.iter().chain([&self.output, &self.up, &self.down])
     }
 
     /// BERT's layer: each part is added to its input and the sum normalised.
@@ -104,9 +127,13 @@ impl Block {
     }
 
     fn attend(&self, pass: &mut Pass<'_>, x: &Tensor<2>) -> Tensor<2> {
-        let q = pass.linear(x.clone(), &self.query);
-        let k = pass.linear(x.clone(), &self.key);
-        let v = pass.linear(x.clone(), &self.value);
+        let [q, k, v] = match &self.inputs {
+            Inputs::Apart(layers) => layers.each_ref().map(|layer| pass.linear(x.clone(), layer)),
+            Inputs::Together(layer) => {
+                let (all, width) = (pass.linear(x.clone(), layer), x.dims()[1]);
+                [0, 1, 2].map(|part| all.clone().narrow(1, part * width, width))
+            }
+        };
         ops::attention(q, k, v, self.heads, pass.lengths())
     }
 

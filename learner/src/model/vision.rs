@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use burn::tensor::Device;
 use serde_json::{Map, Value};
 
-use super::{Mixer, MixerConfig, Model, Pooling, Vit, VitConfig, weights::Weights};
+use super::{Mixer, MixerConfig, Model, Pooling, TimmVitConfig, Vit, VitConfig, weights::Weights};
 use crate::LearnerError;
 
 /// What decides the shapes of a vision model.
@@ -13,6 +13,8 @@ use crate::LearnerError;
 pub enum VisionConfig {
     /// A vision transformer as `transformers` has it.
     Vit(VitConfig),
+    /// A vision transformer as `timm` has it.
+    TimmVit(TimmVitConfig),
     /// An MLP-Mixer as `timm` has it.
     MlpMixer(MixerConfig),
 }
@@ -30,7 +32,10 @@ impl VisionConfig {
         let config = if json.get("model_type").and_then(Value::as_str) == Some(Self::MODEL_TYPE) {
             Self::Vit(VitConfig::from_json(file, json)?)
         } else if json.contains_key("architecture") && !json.contains_key("model_type") {
-            Self::MlpMixer(MixerConfig::from_json(file, json)?)
+            match json.get("architecture").and_then(Value::as_str) {
+                Some(name) if TimmVitConfig::names(name) => Self::TimmVit(TimmVitConfig::from_json(file, json)?),
+                _ => Self::MlpMixer(MixerConfig::from_json(file, json)?),
+            }
         } else {
             return Ok(None);
         };
@@ -50,6 +55,7 @@ impl VisionConfig {
     pub fn check(&self) -> Result<(), LearnerError> {
         match self {
             Self::Vit(config) => config.check(),
+            Self::TimmVit(config) => config.sizes.check(),
             Self::MlpMixer(config) => config.check(),
         }
     }
@@ -59,6 +65,7 @@ impl VisionConfig {
     pub fn channels(&self) -> usize {
         match self {
             Self::Vit(config) => config.num_channels,
+            Self::TimmVit(config) => config.sizes.num_channels,
             Self::MlpMixer(config) => config.in_chans,
         }
     }
@@ -68,6 +75,7 @@ impl VisionConfig {
     pub fn side(&self) -> usize {
         match self {
             Self::Vit(config) => config.image_size,
+            Self::TimmVit(config) => config.sizes.image_size,
             Self::MlpMixer(config) => config.img_size,
         }
     }
@@ -76,6 +84,7 @@ impl VisionConfig {
     pub(super) fn usual_pooling(&self) -> Pooling {
         match self {
             Self::Vit(_) => Pooling::Cls,
+            Self::TimmVit(config) => config.usual_pooling(),
             Self::MlpMixer(_) => Pooling::Mean,
         }
     }
@@ -84,6 +93,7 @@ impl VisionConfig {
     pub(super) fn to_json(&self, labels: &[String]) -> Value {
         match self {
             Self::Vit(config) => config.to_json(labels),
+            Self::TimmVit(config) => config.to_json(labels),
             Self::MlpMixer(config) => config.to_json(labels),
         }
     }
@@ -104,7 +114,15 @@ impl VisionConfig {
             (Self::Vit(config), Pooling::Cls | Pooling::Mean) => {
                 Ok(Arc::new(Vit::load(config, pooling, weights, device)?))
             }
-            (Self::Vit(_), Pooling::Pooler) => refuse("pooler", "cls or mean for a vision transformer"),
+            (Self::TimmVit(config), Pooling::Cls) if config.pools_first => {
+                refuse("cls", "mean for a vision transformer that was pretrained on the mean of its patches")
+            }
+            (Self::TimmVit(config), Pooling::Cls | Pooling::Mean) => {
+                Ok(Arc::new(Vit::load_timm(config, pooling, weights, device)?))
+            }
+            (Self::Vit(_) | Self::TimmVit(_), Pooling::Pooler) => {
+                refuse("pooler", "cls or mean for a vision transformer")
+            }
             (Self::MlpMixer(config), Pooling::Mean) => Ok(Arc::new(Mixer::load(config, weights, device)?)),
             (Self::MlpMixer(_), Pooling::Cls) => refuse("cls", "mean for an MLP-Mixer"),
             (Self::MlpMixer(_), Pooling::Pooler) => refuse("pooler", "mean for an MLP-Mixer"),

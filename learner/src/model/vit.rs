@@ -1,7 +1,9 @@
-//! Vision transformers (arXiv 2010.11929): those of `transformers`, with a class token, and a small one on patches alone,
-//! whose features are the mean of the patches (arXiv 2205.01580, section 3).
+//! Vision transformers (arXiv 2010.11929): those of `transformers` and `timm`, with a class token, and a small one on patches
+//! alone, whose features are the mean of the patches (arXiv 2205.01580, section 3).
 
 mod config;
+mod names;
+mod timm;
 
 use std::ops::Range;
 
@@ -9,8 +11,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use fedlora_adapter::Seed;
 
 use super::{
-    Model, Pooling,
-    block::{Block, BlockNames},
+    HeadForm, Model, Pooling,
+    block::Block,
     linear::{FrozenLayers, Linear},
     pass::{Pass, select},
     patches::patches,
@@ -20,18 +22,9 @@ use super::{
 use crate::{Batch, Dataset, DropoutMasks, GroupedAdapter, Inputs, LearnerError, ops};
 
 pub use config::VitConfig;
+pub use timm::TimmVitConfig;
 
-/// The names of `transformers`' `ViTModel`.
-const NAMES: BlockNames = BlockNames {
-    query: "attention.attention.query",
-    key: "attention.attention.key",
-    value: "attention.attention.value",
-    output: "attention.output.dense",
-    attention_norm: "layernorm_before",
-    up: "intermediate.dense",
-    down: "output.dense",
-    output_norm: "layernorm_after",
-};
+use self::names::{Names, OWN, TIMM, TRANSFORMERS};
 
 /// A frozen vision transformer.
 #[derive(Debug)]
@@ -45,6 +38,9 @@ pub struct Vit {
     positions: Tensor<2>,
     layers: Vec<Block>,
     norm: Norm,
+    /// Whether the features are normalised and not the rows that they are the mean of.
+    pools_first: bool,
+    head: HeadForm,
     frozen: FrozenLayers,
 }
 
@@ -82,26 +78,46 @@ impl Vit {
         weights: &mut W,
         device: &Device,
     ) -> Result<Self, LearnerError> {
+        Self::named(config, pooling, if config.class_token { &TRANSFORMERS } else { &OWN }, weights, device)
+    }
+
+    /// The same of `timm`'s weights.
+    pub(super) fn load_timm<W: Weights>(
+        config: &TimmVitConfig,
+        pooling: Pooling,
+        weights: &mut W,
+        device: &Device,
+    ) -> Result<Self, LearnerError> {
+        let names = Names { norm: if config.pools_first { "fc_norm" } else { TIMM.norm }, ..TIMM };
+        let model = Self::named(&config.sizes, pooling, &names, weights, device)?;
+        Ok(Self { pools_first: config.pools_first, ..model })
+    }
+
+    fn named<W: Weights>(
+        config: &VitConfig,
+        pooling: Pooling,
+        names: &Names,
+        weights: &mut W,
+        device: &Device,
+    ) -> Result<Self, LearnerError> {
         let width = config.hidden_size;
         // The class with a classifier, whose features are the class token's, keeps the encoder under a name.
-        let prefix = if config.class_token && pooling == Pooling::Cls { "vit." } else { "" };
-        let loader = Loader::new(weights, prefix);
-        let loader = &mut if config.class_token { loader.renaming(module_name) } else { loader };
-        let projection = loader.patches("embeddings.patch_embeddings.projection", config.projection())?;
-        let positions = "embeddings.position_embeddings";
+        let prefix = if pooling == Pooling::Cls { names.classifier_prefix } else { "" };
+        let loader = &mut Loader::new(weights, prefix).renaming(names.module);
+        let projection = loader.patches(names.projection, config.projection())?;
         let rows = config.rows();
         let (positions, class_token) = if config.class_token {
-            let positions = loader.tensor(positions, [1, rows, width])?.reshape([rows, width]);
-            (positions, Some(loader.tensor("embeddings.cls_token", [1, 1, width])?.reshape([1, width])))
+            let positions = loader.tensor(names.positions, [1, rows, width])?.reshape([rows, width]);
+            (positions, Some(loader.tensor(names.class_token, [1, 1, width])?.reshape([1, width])))
         } else {
-            (loader.tensor(positions, [rows, width])?, None)
+            (loader.tensor(names.positions, [rows, width])?, None)
         };
-        let layer = |index| Block::load(loader, &format!("encoder.layer.{index}"), NAMES, config.block());
+        let layer = |index| Block::load(loader, &format!("{}.{index}", names.layers), names.block, config.block());
         let layers: Vec<Block> = (0..config.num_hidden_layers).map(layer).collect::<Result<_, _>>()?;
-        let norm = loader.norm("layernorm", width, config.layer_norm_eps)?;
+        let norm = loader.norm(names.norm, width, config.layer_norm_eps)?;
         let frozen = FrozenLayers::of(layers.iter().flat_map(Block::linears), device);
-        let config = config.clone();
-        Ok(Self { config, pooling, projection, class_token, positions, layers, norm, frozen })
+        let (config, head) = (config.clone(), names.head);
+        Ok(Self { config, pooling, projection, class_token, positions, layers, norm, pools_first: false, head, frozen })
     }
 
     /// The features of a batch in a pass that `pass` makes for the numbers of rows.
@@ -115,14 +131,15 @@ impl Vit {
         let mut pass = pass(vec![rows; *count]);
         let embedded = self.embed(&mut pass, pixels, *count);
         let hidden = self.encode(&mut pass, embedded);
-        match (self.pooling, &self.class_token) {
+        let features = match (self.pooling, &self.class_token) {
             (Pooling::Cls, _) => hidden,
             (_, None) => ops::mean_rows(hidden, pass.lengths()),
             (_, Some(_)) => {
                 let patches = (0..*count).flat_map(|image| numbers(image * rows + 1..(image + 1) * rows)).collect();
                 ops::mean_rows(select(&hidden, patches), &vec![rows - 1; *count])
             }
-        }
+        };
+        if self.pools_first { pass.norm(features, &self.norm) } else { features }
     }
 
     /// Patches as rows, behind the class token if there is one, with their positions.
@@ -141,7 +158,8 @@ impl Vit {
         rows + select(&self.positions, places)
     }
 
-    /// Normalised rows after the last layer; of the class token only where nobody looks at the others.
+    /// Rows after the last layer, normalised unless that is done to the features; of the class token only where nobody looks
+    /// at the others.
     fn encode(&self, pass: &mut Pass<'_>, mut x: Tensor<2>) -> Tensor<2> {
         // At least one layer: sizes were checked.
         if let Some((last, layers)) = self.layers.split_last() {
@@ -151,23 +169,8 @@ impl Vit {
             let first = self.pooling == Pooling::Cls;
             x = if first { last.normalised_before_first_rows(pass, x) } else { last.normalised_before(pass, x) };
         }
-        pass.norm(x, &self.norm)
+        if self.pools_first { x } else { pass.norm(x, &self.norm) }
     }
-}
-
-/// What adapters call a module of the checkpoint: since `transformers` 5 the modules of its `ViTModel` have other names
-/// in memory, where PEFT finds them, than in files.
-fn module_name(checkpoint: &str) -> String {
-    const NAMES: [(&str, &str); 7] = [
-        ("encoder.layer.", "layers."),
-        ("attention.attention.query", "attention.q_proj"),
-        ("attention.attention.key", "attention.k_proj"),
-        ("attention.attention.value", "attention.v_proj"),
-        ("attention.output.dense", "attention.o_proj"),
-        ("intermediate.dense", "mlp.fc1"),
-        ("output.dense", "mlp.fc2"),
-    ];
-    NAMES.iter().fold(checkpoint.to_owned(), |name, (old, new)| name.replace(old, new))
 }
 
 fn numbers(range: Range<usize>) -> impl Iterator<Item = i32> {
@@ -203,6 +206,10 @@ impl Model for Vit {
         self.config.hidden_size
     }
 
+    fn head(&self) -> HeadForm {
+        self.head
+    }
+
     fn features(
         &self,
         batch: &Batch,
@@ -210,19 +217,5 @@ impl Model for Vit {
         dropout: Option<&mut DropoutMasks>,
     ) -> Tensor<2> {
         self.pooled(batch, |lengths| Pass::new(lengths, adapters, dropout))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modules_have_the_names_under_which_peft_finds_them() {
-        let name = |part: &str| module_name(&format!("encoder.layer.3.{part}"));
-        assert_eq!(name("attention.attention.query"), "layers.3.attention.q_proj");
-        assert_eq!(name("attention.output.dense"), "layers.3.attention.o_proj");
-        assert_eq!(name("intermediate.dense"), "layers.3.mlp.fc1");
-        assert_eq!(name("output.dense"), "layers.3.mlp.fc2");
     }
 }

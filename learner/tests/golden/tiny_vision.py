@@ -1,5 +1,5 @@
-"""Writes tiny_vit/ and tiny_mixer/: vision models of two layers, and what transformers, timm and peft compute with them;
-and pictures.json: pictures in other sizes as Pillow makes them, and small PNG and JPEG files as it decodes them.
+"""Writes tiny_vit/, tiny_timm_vit/, tiny_timm_vit_avg/ and tiny_mixer/: vision models of two layers, and what transformers,
+timm and peft compute with them; and pictures.json: pictures in other sizes as Pillow makes them, and small PNG and JPEG files as it decodes them.
 
     pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2 timm==1.0.31 safetensors==0.8.0 pillow==13.0.0
     python tiny_vision.py
@@ -17,6 +17,7 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from safetensors.torch import save_file
 from timm.models.mlp_mixer import MlpMixer
+from timm.models.vision_transformer import VisionTransformer
 from transformers import ViTConfig, ViTForImageClassification
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -91,6 +92,35 @@ def vit():
     (out / "reference.json").write_text(json.dumps(reference | gradients(model, targets, "classifier", images)) + "\n")
 
 
+def timm_vit(name, pool):
+    torch.manual_seed(7)
+    arguments = dict(img_size=8, patch_size=4, in_chans=3, embed_dim=12, depth=2, num_heads=3, mlp_ratio=2.0,
+                     global_pool=pool)
+    model = VisionTransformer(num_classes=3, **arguments).eval()
+    shake(model)
+    for p in model.parameters():
+        p.data *= 1.5
+    out = OUT / name
+    out.mkdir(exist_ok=True)
+    save_file(model.state_dict(), out / "model.safetensors", {"format": "pt"})
+    config = {
+        "architecture": "vit_tiny_patch16_224", "num_classes": 3, "num_features": 12, "global_pool": pool,
+        "model_args": arguments,
+        "pretrained_cfg": {"input_size": [3, 8, 8], "interpolation": "bicubic", "crop_pct": 0.9, "mean": [0.5] * 3,
+                           "std": [0.5] * 3, "num_classes": 3, "first_conv": "patch_embed.proj", "classifier": "head"},
+    }
+    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    images = pixels(3, 8)
+    with torch.no_grad():
+        states = model.forward_features(images)
+        reference = {
+            "labels": LABELS, "pixels": numbers(images), "features": numbers(model.forward_head(states, pre_logits=True)),
+            "mean": numbers(states[:, 1:].mean(1)),
+        }
+    targets = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"]
+    (out / "reference.json").write_text(json.dumps(reference | gradients(model, targets, "head", images)) + "\n")
+
+
 def mixer():
     torch.manual_seed(6)
     arguments = dict(img_size=12, patch_size=4, in_chans=1, num_blocks=2, embed_dim=10, mlp_ratio=[0.5, 2.0])
@@ -149,5 +179,7 @@ def resizing():
 
 
 vit()
+timm_vit("tiny_timm_vit", "token")
+timm_vit("tiny_timm_vit_avg", "avg")
 mixer()
 resizing()

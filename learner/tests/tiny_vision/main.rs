@@ -23,12 +23,17 @@ struct Reference {
     pixels: Vec<f32>,
     #[serde(default)]
     cls: Vec<f32>,
+    /// What timm makes logits of.
+    #[serde(default)]
+    features: Vec<f32>,
     mean: Vec<f32>,
     #[serde(default)]
     prepared: Vec<f32>,
     logits: Vec<f32>,
     gradients: BTreeMap<String, Vec<f32>>,
 }
+
+const MODELS: [&str; 4] = ["tiny_vit", "tiny_timm_vit", "tiny_timm_vit_avg", "tiny_mixer"];
 
 fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -73,6 +78,12 @@ fn features_are_those_of_transformers_and_timm_for_every_pooling() {
     assert_near("mean of patches", &features("tiny_vit", Some(Pooling::Mean), &vit), &vit.mean);
     let mixer = reference("tiny_mixer");
     assert_near("mixer", &features("tiny_mixer", None, &mixer), &mixer.mean);
+    for name in ["tiny_timm_vit", "tiny_timm_vit_avg"] {
+        let timm = reference(name);
+        assert_near(name, &features(name, None, &timm), &timm.features);
+    }
+    let timm = reference("tiny_timm_vit");
+    assert_near("timm's mean", &features("tiny_timm_vit", Some(Pooling::Mean), &timm), &timm.mean);
 }
 
 /// The formula of `tiny_vision.py`.
@@ -133,7 +144,7 @@ fn log_probabilities(logits: burn::tensor::Tensor<2>, labels: &[u32]) -> burn::t
 
 #[test]
 fn logits_and_gradients_of_all_linear_modules_are_those_of_peft_under_pefts_own_names() {
-    for name in ["tiny_vit", "tiny_mixer"] {
+    for name in MODELS {
         let (reference, (model, _)) = (reference(name), load(name, None));
         let count = reference.labels.len();
         let (logits, gradients) = pass(&*model, &batch(&reference), &[&adapter(&*model, 0.0)], vec![count], count);
@@ -147,7 +158,7 @@ fn logits_and_gradients_of_all_linear_modules_are_those_of_peft_under_pefts_own_
 
 #[test]
 fn clients_of_one_pass_get_what_each_gets_alone_also_where_a_mixer_mixes_patches() {
-    for name in ["tiny_vit", "tiny_mixer"] {
+    for name in MODELS {
         let (reference, (model, _)) = (reference(name), load(name, None));
         let all = batch(&reference);
         let (one, other) = (adapter(&*model, 0.0), adapter(&*model, 0.9));
@@ -169,7 +180,7 @@ fn clients_of_one_pass_get_what_each_gets_alone_also_where_a_mixer_mixes_patches
 
 #[test]
 fn gradients_example_by_example_add_up_to_those_of_the_batch() {
-    for name in ["tiny_vit", "tiny_mixer"] {
+    for name in MODELS {
         let (reference, (model, _)) = (reference(name), load(name, None));
         let (all, adapter) = (batch(&reference), adapter(&*model, 0.0));
         let count = reference.labels.len();

@@ -1,6 +1,9 @@
 //! The encoders that are computed as BERT is: what each calls its parts, and the small facts in which it differs.
 
-use crate::model::{HeadForm, block::BlockNames};
+use crate::model::{
+    HeadForm,
+    block::{BlockNames, InputNames},
+};
 
 /// One architecture. A new one is a new row of [`FAMILIES`].
 #[derive(Debug, PartialEq, Eq)]
@@ -46,9 +49,7 @@ const BERT: Family = Family {
     prefix: "bert.",
     layers: "encoder.layer",
     block: BlockNames {
-        query: "attention.self.query",
-        key: "attention.self.key",
-        value: "attention.self.value",
+        inputs: InputNames::Apart(["attention.self.query", "attention.self.key", "attention.self.value"]),
         output: "attention.output.dense",
         attention_norm: "attention.output.LayerNorm",
         up: "intermediate.dense",
@@ -79,9 +80,7 @@ const DISTILBERT: Family = Family {
     prefix: "distilbert.",
     layers: "transformer.layer",
     block: BlockNames {
-        query: "attention.q_lin",
-        key: "attention.k_lin",
-        value: "attention.v_lin",
+        inputs: InputNames::Apart(["attention.q_lin", "attention.k_lin", "attention.v_lin"]),
         output: "attention.out_lin",
         attention_norm: "sa_layer_norm",
         up: "ffn.lin1",

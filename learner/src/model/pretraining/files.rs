@@ -33,6 +33,7 @@ pub fn pretrain(
 ) -> Result<PretrainedVision, LearnerError> {
     let trained = match config {
         VisionConfig::Vit(config) => train(config, dataset, pretraining, seed, device, watch),
+        VisionConfig::TimmVit(config) => train(config, dataset, pretraining, seed, device, watch),
         VisionConfig::MlpMixer(config) => train(config, dataset, pretraining, seed, device, watch),
     }?;
     let labels = dataset.label_names().to_vec();
@@ -54,6 +55,7 @@ impl PretrainedVision {
         }
         match &self.config {
             VisionConfig::Vit(config) => of(config, self, dataset),
+            VisionConfig::TimmVit(config) => of(config, self, dataset),
             VisionConfig::MlpMixer(config) => of(config, self, dataset),
         }
     }
@@ -65,7 +67,7 @@ impl PretrainedVision {
     }
 
     /// Writes a directory that [`load_pretrained`](crate::load_pretrained) reads, and `transformers` (a vision
-    /// transformer) or `timm` (an MLP-Mixer) with it: weights, `preprocessor_config.json` and, last, `config.json`.
+    /// transformer) or `timm` (an MLP-Mixer, or a vision transformer in its words) with it: weights, `preprocessor_config.json` and, last, `config.json`.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -99,7 +101,9 @@ impl PretrainedVision {
     fn name(&self, own: &str) -> String {
         match (&self.config, own.strip_prefix(HeadForm::LINEAR.output)) {
             (VisionConfig::Vit(_), None) => format!("vit.{own}"),
-            (VisionConfig::MlpMixer(_), Some(rest)) => format!("{}{rest}", HeadForm::TIMM.output),
+            (VisionConfig::MlpMixer(_) | VisionConfig::TimmVit(_), Some(rest)) => {
+                format!("{}{rest}", HeadForm::TIMM.output)
+            }
             _ => own.to_owned(),
         }
     }
