@@ -7,7 +7,9 @@ mod trainer;
 use std::sync::Arc;
 
 use fedlora_adapter::{AdapterError, ClientId, Digest, Seed};
-use fedlora_learner::{DataConfig, DataError, Device, LearnerError, LoadedData, Model, ModelConfig, Preprocessor};
+use fedlora_learner::{
+    DataConfig, DataError, Device, LearnerError, LoadedData, Model, ModelConfig, Preprocessor, TextTokenizer,
+};
 
 use crate::{budget::BudgetError, files::FileError};
 
@@ -81,6 +83,15 @@ impl Site {
     #[must_use]
     pub fn model(&self) -> &Arc<dyn Model> {
         &self.model
+    }
+
+    /// The tokenizer of a language model; none for a model that writes no text.
+    #[must_use]
+    pub fn tokenizer(&self) -> Option<&TextTokenizer> {
+        match &self.preprocessor {
+            Preprocessor::Passages { tokenizer, .. } => Some(tokenizer),
+            Preprocessor::Text(_) | Preprocessor::Images(_) => None,
+        }
     }
 
     /// Identity of the base model's files.

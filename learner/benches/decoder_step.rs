@@ -12,7 +12,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, Purpose, Seed, Tensor as HostTensor};
 use fedlora_learner::{
     Batch, Generation, GroupedAdapter, Inputs, Model, NextTokens, Pooling, Targets, Tokens, device, generate,
-    load_pretrained, ops::cross_entropy, target_modules,
+    generate_all, load_pretrained, ops::cross_entropy, target_modules,
 };
 use rand::RngExt;
 
@@ -22,6 +22,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const RUNS: usize = 15;
 const EXAMPLES: usize = 16;
 const LENGTH: usize = 128;
+/// Texts that are written at a time.
+const TEXTS: usize = 64;
 
 fn main() {
     // Cargo adds flags of its own.
@@ -50,6 +52,12 @@ fn measure(directory: &std::path::Path) {
     let mut tokens = 0;
     report(&format!("text of at most {LENGTH} tokens"), || {
         tokens = generate(&*model, None, &[1], &generation).expect("a text").len();
+    });
+    println!("{tokens} tokens each time");
+    let prompts: Vec<[u32; 1]> = vec![[1]; TEXTS];
+    let prompts: Vec<&[u32]> = prompts.iter().map(<[u32; 1]>::as_slice).collect();
+    report(&format!("{TEXTS} texts of at most {LENGTH} tokens"), || {
+        tokens = generate_all(&*model, None, &prompts, &generation).expect("texts").iter().map(Vec::len).sum();
     });
     println!("{tokens} tokens each time");
 }

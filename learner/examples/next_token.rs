@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for line in fs::read_to_string(texts)?.lines().filter(|line| !line.trim().is_empty()) {
         let Line { text } = serde_json::from_str(line)?;
         let prompt = tokenizer.encode(&text)?.ids;
-        let logits = decoder.next(&prompt, &mut KeyValueCache::default(), Some(&group));
+        let logits = decoder.next(&[&prompt], &mut KeyValueCache::new(1), Some(&group));
         let logits: Vec<f32> = logits.try_into_data()?.try_into_vec()?;
         let continuation = generate(&*model, Some(&adapter), &prompt, &generation)?;
         println!("{}", json!({ "text": text, "logits": logits, "continuation": continuation }));

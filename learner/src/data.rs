@@ -30,6 +30,7 @@ mod row;
 mod running;
 mod split;
 
+pub(crate) use chat::ChatTemplate;
 pub use columns::Column;
 pub use config::{DataConfig, Format};
 pub use dataset::Dataset;
@@ -38,7 +39,7 @@ pub use examples::LoadedData;
 pub use groups::Groups;
 pub use images::LabelledImage;
 pub use loaded::{Loaded, LoadedImages, LoadedPassages, LoadedText};
-pub use passage::{Passage, Sequence};
+pub use passage::{Passage, Question, Sequence};
 pub use personal::split_personal;
 pub use record::Record;
 pub use row::{Origin, Row};

@@ -185,6 +185,20 @@ pub enum LearnerError {
         /// What is possible.
         expected: String,
     },
+    /// Nothing to be asked of a language model.
+    #[error(
+        "exact-match needs prompts with responses, and there are none: remove the section, or name a response-column"
+    )]
+    NoQuestions,
+    /// A response without an answer of the form that is asked for.
+    #[error(
+        "exact-match: there is no number in the response {response:?}: set exact-match.answer = \"whole-string\", or correct \
+         the row"
+    )]
+    NoAnswer {
+        /// The response, or its beginning.
+        response: String,
+    },
     /// A model that predicts labels and was asked for text.
     #[error("the model has no output layer for tokens, so it cannot write text")]
     NotADecoder,

@@ -1,6 +1,9 @@
-//! How good an adapter is on some rows: loss and accuracy, with macro F1 of labels or the perplexity of tokens.
+//! How good an adapter is on some rows: loss and accuracy, with macro F1 of labels or the perplexity of tokens, and how
+//! often what a language model writes is right.
 
+mod answer;
 mod counts;
+mod exact_match;
 
 use burn::tensor::Tensor;
 use fedlora_adapter::{Adapter, Factors};
@@ -11,6 +14,9 @@ use crate::{
     Batch, Dataset, GroupedAdapter, Inputs, LearnerError, Model, Targets, evaluate::counts::Counts,
     train::cross_entropy,
 };
+
+pub use answer::AnswerForm;
+pub use exact_match::{ExactMatch, Questions};
 
 /// Examples of one batch together have at most about this many tokens: enough work for one pass, little memory.
 const TOKENS_PER_BATCH: usize = 2048;
@@ -40,6 +46,9 @@ pub struct Evaluation {
     /// `exp(loss)`: among how many equally likely tokens a language model would be as unsure; absent for classifiers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perplexity: Option<f64>,
+    /// Share of the questions that a language model answers rightly by what it writes; absent unless it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact_match: Option<f64>,
 }
 
 /// The batches of some rows, to be used for many adapters.
@@ -50,6 +59,7 @@ pub struct Evaluation {
 pub struct EvaluationPlan {
     batches: Vec<Batch>,
     examples: usize,
+    questions: Option<Questions>,
 }
 
 impl EvaluationPlan {
@@ -67,13 +77,20 @@ impl EvaluationPlan {
         let images = matches!(dataset.batch(&sorted[..1]).inputs, Inputs::Images { .. });
         let tokens = |row| if images { TOKENS_PER_IMAGE } else { dataset.length(row) };
         let batches = cut(&sorted, tokens).map(|rows| dataset.batch(rows)).collect();
-        Ok(Self { batches, examples: rows.len() })
+        Ok(Self { batches, examples: rows.len(), questions: None })
+    }
+
+    /// The same, by generation too.
+    #[must_use]
+    pub fn asking(self, questions: Questions) -> Self {
+        Self { questions: Some(questions), ..self }
     }
 
     /// Evaluates one adapter, batches in parallel on the current rayon pool, without recording gradients.
     ///
     /// # Errors
-    /// An adapter that does not fit the model, a label that the head does not have, a read-back that failed.
+    /// An adapter that does not fit the model, a label that the head does not have, a read-back that failed; as
+    /// [`Questions::exact_match`].
     pub fn evaluate(&self, model: &dyn Model, adapter: &Adapter) -> Result<Evaluation, LearnerError> {
         let grouped = GroupedAdapter::new(&[adapter], Factors::Neither, false, &model.device())?;
         let counted: Vec<Counts> = self
@@ -87,6 +104,7 @@ impl EvaluationPlan {
             total.merge(counts);
         }
         let loss = total.loss / total.predictions as f64;
+        let exact_match = self.questions.as_ref().map(|questions| questions.exact_match(model, adapter)).transpose()?;
         let is_language = self.batches.iter().any(|batch| matches!(batch.targets, Targets::Tokens(_)));
         Ok(Evaluation {
             examples: self.examples as u64,
@@ -95,6 +113,7 @@ impl EvaluationPlan {
             accuracy: total.correct as f64 / total.predictions as f64,
             macro_f1: (!is_language).then(|| total.macro_f1()),
             perplexity: is_language.then(|| loss.exp()),
+            exact_match,
         })
     }
 }

@@ -33,8 +33,8 @@ pub use data::{DataConfig, DataError, Dataset, LoadedData, LoadedImages, LoadedP
 pub use device::{DEVICES, device};
 pub use dropout::DropoutMasks;
 pub use error::LearnerError;
-pub use evaluate::{Evaluation, EvaluationPlan, evaluate};
-pub use generate::{Generation, generate};
+pub use evaluate::{AnswerForm, Evaluation, EvaluationPlan, ExactMatch, Questions, evaluate};
+pub use generate::{Generation, generate, generate_all};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
 pub use images::{Image, ImageProcessor};
 pub use model::{

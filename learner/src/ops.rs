@@ -26,7 +26,7 @@ mod storage;
 #[cfg(test)]
 mod testing;
 
-pub use attention::{CausalHeads, attention, causal_attention, causal_attention_of_last};
+pub use attention::{CachedKeys, CausalHeads, attention, causal_attention, causal_attention_of_cached};
 pub use cross_entropy::cross_entropy;
 pub use frozen_weight::FrozenWeight;
 pub use gelu::gelu;

@@ -9,13 +9,13 @@ use std::{
 
 use tokenizers::{EncodeInput, Encoding, Tokenizer, TruncationParams};
 
-use crate::{LearnerError, Tokens};
+use crate::{LearnerError, Tokens, data::ChatTemplate};
 
 /// Share of a model's embeddings that its tokenizer must have tokens for. Embeddings are padded to round numbers, by
 /// less than a hundredth in the models at hand; a tokenizer that leaves more of them without a token is another one's.
 const LEAST_COVERAGE: f64 = 0.9;
 
-pub(crate) use config::{CHAT_TEMPLATE, TOKENIZER_CONFIG, TokenizerConfig};
+pub(crate) use config::{CHAT_TEMPLATE, GENERATION_CONFIG, TOKENIZER_CONFIG, TokenizerConfig};
 
 /// The tokenizer's file in a model directory.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
@@ -26,6 +26,8 @@ pub struct TextTokenizer {
     tokenizer: Tokenizer,
     file: PathBuf,
     end: Option<u32>,
+    /// Where a model of the directory stops to write.
+    ends: Vec<u32>,
     /// The most tokens that a text can have, whatever is asked for.
     longest: usize,
 }
@@ -47,11 +49,11 @@ impl TextTokenizer {
         let mut tokenizer = Tokenizer::from_file(file).map_err(unusable)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(unusable)?;
-        Ok(Self { tokenizer, file: file.into(), end: None, longest: usize::MAX })
+        Ok(Self { tokenizer, file: file.into(), end: None, ends: Vec::new(), longest: usize::MAX })
     }
 
-    /// Reads a model directory's `tokenizer.json` and, as far as they are there, `tokenizer_config.json` and
-    /// `config.json`, which tell the token that ends a sequence.
+    /// Reads a model directory's `tokenizer.json` and, as far as they are there, `tokenizer_config.json`, `config.json` and
+    /// `generation_config.json`, which tell the tokens that end a sequence.
     ///
     /// # Errors
     /// As [`TextTokenizer::from_file`]; [`LearnerError::Json`] for one of the others that makes no sense.
@@ -59,7 +61,11 @@ impl TextTokenizer {
         let mut tokenizer = Self::from_file(&directory.join(TOKENIZER))?;
         let named = TokenizerConfig::read(directory)?.end;
         let named = named.and_then(|token| tokenizer.tokenizer.token_to_id(&token));
-        tokenizer.end = if named.is_some() { named } else { config::numbered_end(directory)? };
+        tokenizer.ends = config::numbered_ends(&directory.join("config.json"))?;
+        tokenizer.end = named.or(tokenizer.ends.first().copied());
+        tokenizer.ends.extend(named);
+        tokenizer.ends.extend(config::numbered_ends(&directory.join(GENERATION_CONFIG))?);
+        tokenizer.ends.extend(ChatTemplate::turn_end(directory).and_then(|text| tokenizer.first_special(&text)));
         Ok(tokenizer)
     }
 
@@ -75,6 +81,20 @@ impl TextTokenizer {
     /// [`LearnerError::NoEnd`] where the model's directory names none.
     pub fn end(&self) -> Result<u32, LearnerError> {
         self.end.ok_or_else(|| LearnerError::NoEnd { file: self.file.clone() })
+    }
+
+    /// All tokens at which a model of the directory stops to write: [`TextTokenizer::end`], those that `config.json` and
+    /// `generation_config.json` name, and the one behind a turn in the chat template.
+    #[must_use]
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// The first special token of a text.
+    fn first_special(&self, text: &str) -> Option<u32> {
+        let special = self.tokenizer.get_added_tokens_decoder();
+        let ids = self.encode_continuation(text).ok()?;
+        ids.into_iter().find(|id| special.get(id).is_some_and(|token| token.special))
     }
 
     /// The same tokenizer for a model with this many positions: no text will have more tokens.

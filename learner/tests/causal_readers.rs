@@ -53,6 +53,24 @@ fn questions_and_answers_need_no_setting_and_exactly_the_answer_is_predicted() {
 }
 
 #[test]
+fn a_row_asks_its_whole_prompt_for_its_whole_response_wherever_it_is_cut() {
+    let questions = |max_length, loss_on_prompt| {
+        let change =
+            |config: &mut DataConfig| (config.max_length, config.loss_on_prompt) = (max_length, loss_on_prompt);
+        let (train, _) = read("train.jsonl", GSM8K, change).unwrap().datasets().unwrap();
+        let asked = |row| train.question(row).map(|(prompt, answer)| (text(prompt), answer.to_owned()));
+        (0..train.len() as u32).map(asked).collect::<Vec<_>>()
+    };
+    let first = Some(("^1+1 and 2?\n".to_owned(), "1+1=2, 2+2=4\n#### 4".to_owned()));
+    let second = Some(("^3-1?\n".to_owned(), "#### 2".to_owned()));
+    assert_eq!(questions(128, false), [first.clone(), second.clone()]);
+    assert_eq!(questions(128, true), [first, second.clone()]);
+    // Within eight tokens the first prompt is cut, and can be learnt but not asked.
+    assert_eq!(questions(8, true), [None, second.clone()]);
+    assert_eq!(questions(8, false), [second]);
+}
+
+#[test]
 fn columns_can_be_named_and_prompts_can_have_two_parts_and_be_predicted() {
     let csv = "instruction,input,output,site\nAdd,\"1, 2\",3,a\nSay no,,no,b\n";
     let loaded = read("train.csv", csv, |config| {

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use fedlora_adapter::{Adapter, AdapterSpec, Factors, HeadSpec};
 use fedlora_learner::{
-    Generation, GroupedAdapter, KeyValueCache, LearnerError, Model, Pooling, device, generate, load_pretrained,
+    Generation, GroupedAdapter, KeyValueCache, LearnerError, Model, Pooling, device, generate, generate_all,
+    load_pretrained,
 };
 use serde::Deserialize;
 
@@ -62,16 +63,39 @@ fn logits_with_the_cache_are_those_of_the_whole_text_to_the_bit() {
         let adapter = adapter(&*model, 0.0);
         let adapters = GroupedAdapter::new(&[&adapter], Factors::Neither, false, &model.device()).unwrap();
         let text = &reference.sequences[2];
-        let mut cache = KeyValueCache::default();
+        let mut cache = KeyValueCache::new(1);
         let mut seen = 0;
         // Several tokens at a time, first and later.
         for count in [3, 1, 1, 4, 1, 2] {
-            let logits = model.decoder().unwrap().next(&text[seen..seen + count], &mut cache, Some(&adapters));
+            let logits = model.decoder().unwrap().next(&[&text[seen..seen + count]], &mut cache, Some(&adapters));
             seen += count;
-            assert_eq!(cache.tokens(), seen);
+            assert_eq!(cache.seen(), [seen]);
             assert_eq!(values(logits), logits_of_whole(&*model, &adapters, &text[..seen]), "{name} {seen}");
         }
     }
+}
+
+#[test]
+fn texts_written_side_by_side_are_those_that_each_prompt_has_alone() {
+    for name in MODELS {
+        let (model, reference) = (load(name), Reference::read(name));
+        let adapter = adapter(&*model, 0.0);
+        // More than are written side by side, of all lengths that there are; some stop at once, for want of room.
+        let prompt = |number: usize| -> Vec<u32> {
+            let longest = model.decoder().unwrap().longest();
+            let length = if number.is_multiple_of(17) { longest } else { 1 + number % 9 };
+            (0..length).map(|place| (3 + 7 * number + place) as u32 % 64).collect()
+        };
+        let prompts: Vec<Vec<u32>> = (0..90).map(prompt).collect();
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        for generation in [reference.greedy(), Generation { temperature: 1.0, seed: 5, ..reference.greedy() }] {
+            let together = generate_all(&*model, Some(&adapter), &prompts, &generation).unwrap();
+            for (prompt, text) in prompts.iter().zip(&together) {
+                assert_eq!(*text, generate(&*model, Some(&adapter), prompt, &generation).unwrap(), "{name} {prompt:?}");
+            }
+        }
+    }
+    assert!(generate_all(&*load("llama"), None, &[], &Generation::default()).unwrap().is_empty());
 }
 
 #[test]
@@ -115,6 +139,42 @@ fn a_text_ends_where_the_model_does() {
     let text = generate(&*model, None, reference.prompt(), &endless).unwrap();
     assert_eq!(text.len() + reference.prompt().len(), model.decoder().unwrap().longest());
     assert!(generate(&*model, None, &[5; 64], &endless).unwrap().is_empty());
+}
+
+#[test]
+fn texts_end_at_every_token_that_a_file_of_the_model_names() {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(directory("qwen2")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let ends = || {
+        let (model, preprocessor) = load_pretrained(copy.path(), None, &device("cpu").unwrap()).unwrap();
+        (model.decoder().unwrap().end_tokens().to_vec(), preprocessor.into_text().unwrap().end().unwrap())
+    };
+    let write = |name: &str, text: &str| std::fs::write(copy.path().join(name), text).unwrap();
+    // `config.json` names 63 and another one; a response ends with the first of them.
+    let (own, end) = ends();
+    assert!(own.len() == 2 && own.contains(&63) && end == 63, "{own:?}");
+    write("generation_config.json", r#"{"eos_token_id": [63, 61]}"#);
+    write("tokenizer_config.json", r#"{"eos_token": "w9"}"#);
+    let (all, end) = ends();
+    let mut expected = [own.as_slice(), &[9, 61]].concat();
+    expected.sort_unstable();
+    assert_eq!((all, end), (expected.clone(), 9));
+    // A turn of the chat template ends with a special token, whatever is around it.
+    let mut tokenizer: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(copy.path().join("tokenizer.json")).unwrap()).unwrap();
+    tokenizer["added_tokens"] = serde_json::json!([{
+        "id": 60, "content": "w60", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        "special": true,
+    }]);
+    write("tokenizer.json", &tokenizer.to_string());
+    let turns = "{% for m in messages %}{{ m.role }} {{ m.content }} w60 w8 {% endfor %}{% if add_generation_prompt %}assistant {% endif %}";
+    write("chat_template.jinja", turns);
+    expected.push(60);
+    expected.sort_unstable();
+    assert_eq!(ends(), (expected, 9));
 }
 
 #[test]

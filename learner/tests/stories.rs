@@ -54,7 +54,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 fn tokens_and_logits_of_the_prompt_are_equal() {
     let (model, tokenizer, reference) = setting();
     assert_eq!(tokenizer.encode(&reference.prompt).unwrap().ids, reference.prompt_ids);
-    let logits = values(model.decoder().unwrap().next(&reference.prompt_ids, &mut KeyValueCache::default(), None));
+    let logits = values(model.decoder().unwrap().next(&[&reference.prompt_ids], &mut KeyValueCache::new(1), None));
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     order.sort_by(|&left, &right| logits[right as usize].total_cmp(&logits[left as usize]));
     let best: Vec<u32> = reference.top5.iter().map(|(token, _)| *token).collect();

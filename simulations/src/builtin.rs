@@ -64,7 +64,8 @@ pub fn material(config: &Config, device: &Device) -> Result<Material, Simulation
     };
     let Quickstart { train, test, clients, .. } = data;
     let peft = PeftOptions { base_model: MODEL.to_owned(), task_type: None, dropout: config.run.lora.lora_dropout };
-    Ok(Material { model, train: Arc::new(train), test: Arc::new(test), given: Some(clients), peft, left_out: 0 })
+    let (given, left_out, tokenizer) = (Some(clients), 0, None);
+    Ok(Material { model, train: Arc::new(train), test: Arc::new(test), given, peft, left_out, tokenizer })
 }
 
 /// The pretrained model; a bar shows the passes, silent when standard error is not a terminal.

@@ -6,7 +6,7 @@ mod load;
 
 use fedlora_adapter::ProtectedUnit;
 use fedlora_coordinator::config::{ConfigError, RunConfig};
-use fedlora_learner::DataConfig;
+use fedlora_learner::{DataConfig, ExactMatch};
 use serde::{Deserialize, Serialize};
 
 use crate::{faults::Faults, partition::PartitionConfig};
@@ -45,6 +45,9 @@ pub struct Config {
     pub model: ModelConfig,
     /// The examples and who holds which.
     pub data: DataSection,
+    /// Test language models by what they write, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact_match: Option<ExactMatch>,
     /// Injected trouble.
     #[serde(default)]
     pub faults: Faults,

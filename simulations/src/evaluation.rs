@@ -91,6 +91,7 @@ fn mean(evaluations: &[Evaluation]) -> Option<Evaluation> {
     let average = |value: fn(&Evaluation) -> f64| evaluations.iter().map(value).sum::<f64>() / count;
     let loss = average(|evaluation| evaluation.loss);
     let macro_f1: Option<f64> = evaluations.iter().map(|evaluation| evaluation.macro_f1).sum();
+    let exact_match: Option<f64> = evaluations.iter().map(|evaluation| evaluation.exact_match).sum();
     let tokens: Option<u64> = evaluations.iter().map(|evaluation| evaluation.tokens).sum();
     (!evaluations.is_empty()).then(|| Evaluation {
         examples: evaluations.iter().map(|evaluation| evaluation.examples).sum(),
@@ -99,5 +100,6 @@ fn mean(evaluations: &[Evaluation]) -> Option<Evaluation> {
         accuracy: average(|evaluation| evaluation.accuracy),
         macro_f1: macro_f1.map(|sum| sum / count),
         perplexity: tokens.map(|_| loss.exp()),
+        exact_match: exact_match.map(|sum| sum / count),
     })
 }

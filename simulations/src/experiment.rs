@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use fedlora_adapter::{Adapter, AdapterSpec, ClientId, ModuleName, PeftOptions, Seed};
 use fedlora_aggregation::{self as aggregation, Init};
-use fedlora_learner::{Dataset, Device, LoadedData, Model, data::split_personal, selected_modules};
+use fedlora_learner::{
+    Dataset, Device, EvaluationPlan, LearnerError, LoadedData, Model, Questions, TextTokenizer, data::split_personal,
+    selected_modules,
+};
 
 use crate::{builtin, config::Config, error::SimulationError, partition};
 
@@ -25,6 +28,8 @@ pub struct Material {
     pub peft: PeftOptions,
     /// Rows that were left out because their prompts leave no room for a response.
     pub left_out: usize,
+    /// The model's tokenizer; none for images.
+    pub tokenizer: Option<TextTokenizer>,
 }
 
 /// Who holds which rows of the training set.
@@ -51,7 +56,20 @@ impl Material {
         let given = data.clients().map(<[Vec<u32>]>::to_vec);
         let (train, test) = data.datasets(&preprocessor, config.data.source.max_length)?;
         let peft = config.model.peft(config.run.lora.lora_dropout);
-        Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft, left_out: data.left_out() })
+        let (left_out, tokenizer) = (data.left_out(), preprocessor.into_text());
+        Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft, left_out, tokenizer })
+    }
+
+    /// How models are tested on some rows of one of the two data sets.
+    ///
+    /// # Errors
+    /// No rows; where answers are asked for, a model that writes no text, and rows without questions or answers.
+    pub fn evaluation(&self, config: &Config, dataset: &Dataset, rows: &[u32]) -> Result<EvaluationPlan, LearnerError> {
+        let plan = EvaluationPlan::new(dataset, rows)?;
+        let Some(settings) = config.exact_match else { return Ok(plan) };
+        let tokenizer = self.tokenizer.as_ref().filter(|_| self.model.decoder().is_some());
+        let tokenizer = tokenizer.ok_or(LearnerError::NotADecoder)?;
+        Ok(plan.asking(Questions::new(dataset, rows, tokenizer, settings)?))
     }
 
     /// Divides the training rows among clients by the configuration.

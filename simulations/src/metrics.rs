@@ -94,7 +94,7 @@ pub struct Tail {
     pub mean_of_last_n: f64,
     /// How many were averaged.
     pub n: u64,
-    /// Best evaluated round: the largest accuracy, the smallest perplexity. Chosen on the test set, so a bound rather than a
+    /// Best evaluated round: the largest accuracy or share of answers, the smallest perplexity. Chosen on the test set, so a bound rather than a
     /// result.
     pub best: f64,
     /// The round of `best`.
@@ -132,6 +132,9 @@ pub struct Summary {
     /// Perplexities of a language model; absent for classifiers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub perplexity: Option<SummaryTails>,
+    /// Shares of questions that a language model answers rightly by what it writes; absent unless it was asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exact_match: Option<SummaryTails>,
     /// The last evaluations in full.
     pub evaluations: Evaluations,
     /// Last training loss.

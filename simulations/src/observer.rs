@@ -93,9 +93,10 @@ impl Observer for Bar {
     fn done(&mut self, metrics: &RoundMetrics) {
         let shown = metrics.evaluations.personal_own.as_ref().or(metrics.evaluations.global.as_ref());
         if let Some(evaluation) = shown {
-            self.score = match evaluation.perplexity {
-                Some(perplexity) => format!(" · perplexity {perplexity:.2}"),
-                None => format!(" · accuracy {:.3}", evaluation.accuracy),
+            self.score = match (evaluation.exact_match, evaluation.perplexity) {
+                (Some(share), _) => format!(" · exact match {share:.3}"),
+                (None, Some(perplexity)) => format!(" · perplexity {perplexity:.2}"),
+                (None, None) => format!(" · accuracy {:.3}", evaluation.accuracy),
             };
         }
         self.progress.set_position(metrics.round * SCALE);

@@ -127,16 +127,21 @@ fn scores(record: &RunRecord) -> Table {
     };
     let second = match score {
         Score::Accuracy => Column::new("", ["last", "macro F1"], last(|found| found.macro_f1)),
-        Score::Perplexity => Column::new("", ["last", "accuracy"], last(|found| Some(found.accuracy))),
+        Score::Perplexity | Score::ExactMatch => {
+            Column::new("", ["last", "accuracy"], last(|found| Some(found.accuracy)))
+        }
     };
     let best = |tail: &Tail| format!("{} ({})", score.show(tail.best), tail.best_round);
-    let columns = vec![
+    let mut columns = vec![
         Column::new("", ["last", "round"], tail(&|tail| score.show(tail.last))),
         Column::new("", ["mean of", &format!("last {n}")], tail(&|tail| score.show(tail.mean_of_last_n))),
         Column::new("", ["best", "(round)"], tail(&best)),
         second,
         Column::new("", ["last", "loss"], last(|found| Some(found.loss))),
     ];
+    if summary.exact_match.is_some() {
+        columns.push(Column::new("", ["last exact", "match"], last(|found| found.exact_match)));
+    }
     let names: Vec<String> = MEASURES.iter().map(title).collect();
     Table { title: score.name().to_owned(), apart: names.len(), names, columns }
 }

@@ -11,7 +11,7 @@ use fedlora_coordinator::{
     Run, RunStatus,
     config::{CentralPlan, ConfigError},
 };
-use fedlora_learner::{EvaluationPlan, LearnerError, LocalTrainer, Randomness};
+use fedlora_learner::{LearnerError, LocalTrainer, Randomness};
 
 use crate::{
     config::{self, Config},
@@ -146,12 +146,12 @@ fn evaluator(config: &Config, material: &Material, clients: &Clients) -> Result<
     let chosen = (0..count).map(|index| all[index * all.len() / count]);
     let rows: Vec<u32> = (0..material.test.len() as u32).collect();
     let own = |client: ClientId| match clients.own_tests.get(&client).filter(|rows| !rows.is_empty()) {
-        Some(rows) => EvaluationPlan::new(&material.train, rows).map(Some),
+        Some(rows) => material.evaluation(config, &material.train, rows).map(Some),
         None => Ok(None),
     };
     Ok(Evaluator {
         model: Arc::clone(&material.model),
-        test: EvaluationPlan::new(&material.test, &rows)?,
+        test: material.evaluation(config, &material.test, &rows)?,
         own_tests: chosen.map(|client| Ok((client, own(client)?))).collect::<Result<_, LearnerError>>()?,
     })
 }

@@ -20,6 +20,8 @@ pub fn summarise(config: &Config, server: &Server, status: RunStatus) -> Summary
     let last = |value: fn(&RoundMetrics) -> Option<f64>| rounds.iter().rev().find_map(value);
     let accuracy = tails(rounds, config.average_last, |found| Some(found.accuracy), |new, best| new > best);
     let perplexity = tails(rounds, config.average_last, |found| found.perplexity, |new, best| new < best);
+    let exact_match = tails(rounds, config.average_last, |found| found.exact_match, |new, best| new > best);
+    let measured = |tails: SummaryTails| (tails != SummaryTails::default()).then_some(tails);
     let evaluated = rounds.iter().rev().find(|metrics| metrics.evaluations != Evaluations::default());
     Summary {
         schema_version: SCHEMA_VERSION,
@@ -29,7 +31,8 @@ pub fn summarise(config: &Config, server: &Server, status: RunStatus) -> Summary
         status: self::status(status).to_owned(),
         rounds: rounds.last().map_or(0, |metrics| metrics.round),
         accuracy,
-        perplexity: (perplexity != SummaryTails::default()).then_some(perplexity),
+        perplexity: measured(perplexity),
+        exact_match: measured(exact_match),
         evaluations: evaluated.map(|metrics| metrics.evaluations.clone()).unwrap_or_default(),
         train_loss: last(|metrics| metrics.train_loss),
         aggregation_residual: last(|metrics| metrics.aggregation_residual),

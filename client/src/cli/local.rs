@@ -6,7 +6,10 @@ use fedlora_adapter::{
     Adapter, AdapterError, ClientId, Directive, Factors, HeadPolicy, LayerNumbers, ModelDescription, ModuleName,
     ModulePatterns, PeftOptions, RoundId, RoundPlan, Seed, read_peft, write_peft,
 };
-use fedlora_learner::{Evaluation, EvaluationPlan, Job, LocalTrainer, Trainer, device, selected_modules};
+use fedlora_learner::{
+    Evaluation, EvaluationPlan, ExactMatch, Job, LearnerError, LocalTrainer, Questions, Trainer, device,
+    selected_modules,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -45,6 +48,9 @@ fn open(args: &JobArgs) -> Result<Opened, CliError> {
     let config = JobConfig::load(&args.config, &args.set)?;
     threads(args.threads)?;
     let site = Site::load(config.site.clone(), Seed(config.seed), &device(&args.device)?)?;
+    if config.exact_match.is_some() && site.tokenizer().is_none() {
+        return Err(LearnerError::NotADecoder.into());
+    }
     let labels = if args.labels.is_empty() { site.own_labels()? } else { args.labels.clone() };
     Ok(Opened { config, site, labels })
 }
@@ -96,7 +102,7 @@ pub(super) fn train(args: &TrainLocalArgs) -> Result<Answer, CliError> {
     let outcome = trainer.train(&[Job { client: ALONE, plan: Arc::new(plan), start }]).pop();
     let outcome = outcome.ok_or(SiteError::NoResult)??;
     write_peft(&args.out, &outcome.adapter, &config.site.model.peft(config.lora.lora_dropout))?;
-    let evaluation = test(&site, &share, &outcome.adapter)?;
+    let evaluation = test(&site, &share, &outcome.adapter, config.exact_match)?;
     let mut text = format!(
         "trained    {} examples, {} steps, mean loss {:.4}\nadapter    {}\n",
         outcome.examples,
@@ -123,28 +129,41 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<Answer, CliError> {
     let (lora, seed) = written(&args.adapter)?;
     let spec = lora.spec(&**site.model(), labels.len(), seed)?;
     let adapter = read_peft(&args.adapter, &spec, &Adapter::zeros(Arc::clone(&spec))?)?;
-    let evaluation = test(&site, &share, &adapter)?;
-    let evaluation = evaluation.ok_or(fedlora_learner::LearnerError::NoExamples)?;
+    let evaluation = test(&site, &share, &adapter, config.exact_match)?;
+    let evaluation = evaluation.ok_or(LearnerError::NoExamples)?;
     let text = format!("{}{}", left_out(&share), line(&evaluation));
     let data = json!({ "adapter": args.adapter, "left_out": share.left_out, "evaluation": evaluation });
     Ok(Answer::new(text, data))
 }
 
 /// The site's test rows; none where it holds none out.
-fn test(site: &Site, share: &Share, adapter: &Adapter) -> Result<Option<Evaluation>, CliError> {
+fn test(
+    site: &Site,
+    share: &Share,
+    adapter: &Adapter,
+    exact_match: Option<ExactMatch>,
+) -> Result<Option<Evaluation>, CliError> {
     let rows: Vec<u32> = (0..share.test.len() as u32).collect();
     if rows.is_empty() {
         return Ok(None);
     }
-    Ok(Some(EvaluationPlan::new(&share.test, &rows)?.evaluate(&**site.model(), adapter)?))
+    let mut plan = EvaluationPlan::new(&share.test, &rows)?;
+    if let Some(settings) = exact_match {
+        let tokenizer = site.tokenizer().ok_or(LearnerError::NotADecoder)?;
+        plan = plan.asking(Questions::new(&share.test, &rows, tokenizer, settings)?);
+    }
+    Ok(Some(plan.evaluate(&**site.model(), adapter)?))
 }
 
 fn line(found: &Evaluation) -> String {
-    let Evaluation { examples, tokens, loss, accuracy, macro_f1, perplexity } = found;
+    let Evaluation { examples, tokens, loss, accuracy, macro_f1, perplexity, exact_match } = found;
     let tokens = tokens.map(|tokens| format!(" ({tokens} tokens)")).unwrap_or_default();
     let perplexity = perplexity.map(|perplexity| format!("perplexity {perplexity:.3}, ")).unwrap_or_default();
     let macro_f1 = macro_f1.map(|macro_f1| format!(", macro F1 {macro_f1:.4}")).unwrap_or_default();
-    format!("tested     {examples} examples{tokens}: {perplexity}accuracy {accuracy:.4}, loss {loss:.4}{macro_f1}")
+    let exact_match = exact_match.map(|share| format!(", exact match {share:.4}")).unwrap_or_default();
+    format!(
+        "tested     {examples} examples{tokens}: {perplexity}accuracy {accuracy:.4}, loss {loss:.4}{macro_f1}{exact_match}"
+    )
 }
 
 /// Says that rows were left out, if any were.

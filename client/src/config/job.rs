@@ -8,7 +8,7 @@ use fedlora_adapter::{
     AdapterKind, AdapterSpec, LayerNumbers, LocalHyperparameters, LocalWork, ModulePatterns, ModuleSelection,
     Optimizer, PrivacyTerms, Schedule,
 };
-use fedlora_learner::{Model, ModelConfig, selected_modules};
+use fedlora_learner::{ExactMatch, Model, ModelConfig, selected_modules};
 use serde::Deserialize;
 
 use super::{ConfigError, explain, read_table, table};
@@ -48,6 +48,8 @@ pub struct JobConfig {
     pub lora: LoraConfig,
     /// Model and data.
     pub site: SiteConfig,
+    /// How a language model is tested by what it writes; none for not at all.
+    pub exact_match: Option<ExactMatch>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,6 +81,7 @@ struct File {
     #[serde(default)]
     lora: LoraConfig,
     model: ModelConfig,
+    exact_match: Option<ExactMatch>,
 }
 
 /// The adapter, in the spelling of PEFT's `LoraConfig`.
@@ -210,6 +213,7 @@ impl JobConfig {
         Ok(Self {
             seed: file.seed,
             local: file.local()?,
+            exact_match: file.exact_match,
             lora: file.lora,
             site: SiteConfig { model: file.model, data, personal_test_fraction },
         })

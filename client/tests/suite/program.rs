@@ -11,6 +11,8 @@ use serde_json::Value;
 
 const TINY_BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/tiny_bert");
 const TINY_LLAMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/decoders/llama");
+/// The word `w37` ends its texts.
+const TINY_MISTRAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/decoders/mistral");
 const TINY_VIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../learner/tests/golden/tiny_vit");
 
 struct Place(tempfile::TempDir);
@@ -146,6 +148,25 @@ fn a_language_model_is_described_without_labels_and_tested_by_its_perplexity() {
     let output = place.run(&format!("preflight --config client.toml {site}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("25 rows to train on, labels none"), "{text}");
+}
+
+#[test]
+fn a_language_model_is_tested_by_what_it_writes_where_the_file_asks_for_it() {
+    let place = Place::new();
+    let row = |index: usize| format!("{{\"prompt\": \"w{} w20\", \"response\": \"w7\"}}\n", 4 + index % 3);
+    place.write("rows.jsonl", &(0..24).map(row).collect::<String>());
+    let settings = format!(
+        "--set model.path={TINY_MISTRAL} --set data.path=rows.jsonl --set data.max-length=9 \
+         --set lora.target_modules=all-linear --set exact-match.max-new-tokens=4"
+    );
+    let trained = place.answer(&format!("train-local job.toml --out adapter {settings}"));
+    let tested = place.answer(&format!("evaluate job.toml --adapter adapter {settings}"));
+    assert_eq!(tested["evaluation"], trained["evaluation"]);
+    assert!(tested["evaluation"]["exact_match"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)), "{tested}");
+    let output = place.run(&format!("evaluate job.toml --adapter adapter {settings}"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(", exact match "), "{output:?}");
+    place.fails("train-local job.toml --out other --set exact-match.max-rows=3", 3, &["cannot write text"]);
+    assert!(!place.path("other").exists(), "nothing is trained that cannot be tested");
 }
 
 #[test]

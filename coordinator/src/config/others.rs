@@ -3,7 +3,7 @@
 use super::{ConfigError, RunConfig};
 
 /// Sections and keys of one file that clients and the simulator read.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 10] = [
     "model",
     "data",
     "faults",
@@ -13,6 +13,7 @@ const OTHERS: [&str; 9] = [
     "checkpoint-every",
     "cohort-size",
     "spill",
+    "exact-match",
 ];
 
 /// The run's keys of a file whose remaining keys are all known to somebody.
@@ -43,7 +44,9 @@ mod tests {
 
     #[test]
     fn sections_of_clients_and_simulator_may_stand_in_the_same_file() {
-        let config = parse("spill = true\nmodel.path = 'm'\ndata.path = 'd'\nfaults.dropout = 0.1").expect("valid");
+        let config =
+            parse("spill = true\nmodel.path = 'm'\ndata.path = 'd'\nfaults.dropout = 0.1\nexact-match.max-rows = 9")
+                .expect("valid");
         assert_eq!(config.num_rounds, 2);
     }
 

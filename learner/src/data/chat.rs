@@ -15,7 +15,7 @@ const NAME: &str = "chat";
 
 /// A model's chat template.
 #[derive(Debug)]
-pub(super) struct ChatTemplate {
+pub(crate) struct ChatTemplate {
     directory: PathBuf,
     environment: Environment<'static>,
     start: String,
@@ -41,6 +41,13 @@ impl ChatTemplate {
         let added = chat.environment.add_template_owned(NAME, template);
         added.map_err(|error| chat.refuse(&error.to_string()))?;
         Ok(chat)
+    }
+
+    /// What follows an assistant's words in a directory's template; none without a template that can be applied.
+    pub(crate) fn turn_end(directory: &Path) -> Option<String> {
+        const WORDS: &str = "words";
+        let (_, response) = Self::read(directory).ok()?.render(WORDS, WORDS).ok()?;
+        response.split_once(WORDS).map(|(_, end)| end.to_owned())
     }
 
     /// The conversation up to where the assistant answers, and all that follows when it has.

@@ -1,6 +1,6 @@
 //! Examples in memory, ready to be batched.
 
-use super::{DataError, Groups, Sequence, pixels::Pixels};
+use super::{DataError, Groups, Question, Sequence, pixels::Pixels};
 use crate::{
     batch::{Batch, Inputs, NextTokens, Targets, Tokens},
     images::Levels,
@@ -21,8 +21,8 @@ enum Examples {
 enum Answers {
     /// One label each.
     Labels { labels: Vec<u32>, names: Vec<String> },
-    /// The tokens of each behind so many given ones.
-    NextTokens { given: Vec<usize> },
+    /// The tokens of each behind so many given ones, and what is asked in it, if anything.
+    NextTokens { given: Vec<usize>, questions: Vec<Option<Question>> },
 }
 
 /// Examples with what they ask for, a label or their next tokens, and, where the data has them, natural clients.
@@ -60,7 +60,27 @@ impl Dataset {
         }
         let tokens: Vec<Tokens> = sequences.iter().map(|sequence| sequence.ids.clone().into()).collect();
         let given = sequences.iter().map(|sequence| sequence.given).collect();
-        Ok(Self { examples: joined(&tokens)?, answers: Answers::NextTokens { given }, groups: None, users: None })
+        let answers = Answers::NextTokens { given, questions: vec![None; sequences.len()] };
+        Ok(Self { examples: joined(&tokens)?, answers, groups: None, users: None })
+    }
+
+    /// The same examples of a causal language model with what is asked in each; of others nothing is asked.
+    ///
+    /// # Errors
+    ///
+    /// Where the counts differ or a prompt is empty or not within its sequence.
+    pub fn with_questions(mut self, asked: Vec<Option<Question>>) -> Result<Self, DataError> {
+        check_length("questions", self.len(), asked.len())?;
+        let fits = |(row, question): (u32, &Option<Question>)| {
+            question.as_ref().is_none_or(|question| (1..self.length(row)).contains(&question.prompt))
+        };
+        if let Some(example) = (0..).zip(&asked).position(|each| !fits(each)) {
+            return Err(DataError::EmptyExample { example });
+        }
+        if let Answers::NextTokens { questions, .. } = &mut self.answers {
+            *questions = asked;
+        }
+        Ok(self)
     }
 
     /// Images of `size` values each, one after the other.
@@ -134,7 +154,7 @@ impl Dataset {
     pub fn len(&self) -> usize {
         match &self.answers {
             Answers::Labels { labels, .. } => labels.len(),
-            Answers::NextTokens { given } => given.len(),
+            Answers::NextTokens { given, .. } => given.len(),
         }
     }
 
@@ -174,6 +194,18 @@ impl Dataset {
         self.users.as_ref()
     }
 
+    /// The tokens of the prompt in an example, and what is to follow it; none where nothing is asked.
+    #[must_use]
+    pub fn question(&self, row: u32) -> Option<(&[u32], &str)> {
+        let (Answers::NextTokens { questions, .. }, Examples::Tokens { tokens, ends }) =
+            (&self.answers, &self.examples)
+        else {
+            return None;
+        };
+        let question = questions[row as usize].as_ref()?;
+        Some((&tokens.ids[token_range(ends, row)][..question.prompt], &question.response))
+    }
+
     /// An example's number of tokens, or of values of an image.
     #[must_use]
     pub fn length(&self, row: u32) -> usize {
@@ -209,7 +241,7 @@ impl Dataset {
             (Answers::Labels { labels, .. }, _) => {
                 Targets::Labels(rows.iter().map(|row| labels[*row as usize]).collect())
             }
-            (Answers::NextTokens { given }, Examples::Tokens { tokens, ends }) => {
+            (Answers::NextTokens { given, .. }, Examples::Tokens { tokens, ends }) => {
                 let mut next = NextTokens::default();
                 let mut start = 0;
                 for row in rows {
@@ -295,6 +327,22 @@ mod tests {
             let error = Dataset::causal(&[sequence(&[1, 5], given)]).unwrap_err().to_string();
             assert_eq!(error, "example 0 is empty", "{given} tokens given");
         }
+    }
+
+    #[test]
+    fn questions_are_put_with_the_whole_prompt_and_only_where_it_is_whole() {
+        let sequence = |ids: &[u32]| Sequence { ids: ids.to_vec(), given: 1 };
+        let question = |prompt, response: &str| Some(Question { prompt, response: response.into() });
+        let dataset = Dataset::causal(&[sequence(&[1, 7, 8, 9]), sequence(&[1, 5])]).unwrap();
+        assert_eq!(dataset.question(0), None);
+        let asked = dataset.clone().with_questions(vec![question(3, "nine"), None]).unwrap();
+        assert_eq!((asked.question(0), asked.question(1)), (Some((&[1, 7, 8][..], "nine")), None));
+        for prompt in [0, 2] {
+            let error = dataset.clone().with_questions(vec![None, question(prompt, "")]).unwrap_err().to_string();
+            assert_eq!(error, "example 1 is empty", "a prompt of {prompt} tokens");
+        }
+        let error = dataset.with_questions(Vec::new()).unwrap_err().to_string();
+        assert_eq!(error, "found 0 questions, expected 2");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Examples of causal language models: tokens, and which of them are to be predicted.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use super::{DataConfig, Origin, Record, chat::ChatTemplate};
 use crate::{LearnerError, TextTokenizer};
@@ -17,11 +17,22 @@ pub struct Sequence {
     pub given: usize,
 }
 
+/// A prompt that can be put to a model, and what is to follow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Tokens of the prompt, which the sequence begins with.
+    pub prompt: usize,
+    /// The whole response, whatever part of it the sequence holds.
+    pub response: Arc<str>,
+}
+
 /// A sequence and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passage {
     /// Its tokens.
     pub sequence: Sequence,
+    /// What is asked in it; nothing in running text, and where the sequence is cut within its prompt.
+    pub question: Option<Question>,
     /// Where its row stands, and whose it is.
     pub origin: Origin,
 }
@@ -54,22 +65,29 @@ impl<'a> Cutter<'a> {
 
     /// The passages of one row: none where its prompt leaves no room for its response, several of running text.
     pub(super) fn passages(&self, row: &Record) -> Result<Vec<Passage>, LearnerError> {
-        let sequences =
-            if row.label.is_empty() { self.windows(&row.text)? } else { self.response(row)?.into_iter().collect() };
-        let passage = |sequence| Passage { sequence, origin: row.origin.clone() };
-        Ok(sequences.into_iter().map(passage).collect())
+        if !row.label.is_empty() {
+            return Ok(self.response(row)?.into_iter().collect());
+        }
+        let passage = |sequence| Passage { sequence, question: None, origin: row.origin.clone() };
+        Ok(self.windows(&row.text)?.into_iter().map(passage).collect())
     }
 
     /// A prompt and its response with the token that ends it, cut at the end.
     ///
     /// The two are tokenized apart, as they are where the response is the model's own: which tokens are the response's
     /// is exact, and no token lies across.
-    fn response(&self, row: &Record) -> Result<Option<Sequence>, LearnerError> {
+    fn response(&self, row: &Record) -> Result<Option<Passage>, LearnerError> {
         let (mut ids, response) = self.prompt_and_response(row)?;
-        let given = if self.loss_on_prompt { 1 } else { ids.len().max(1) };
+        let prompt = ids.len();
+        let given = if self.loss_on_prompt { 1 } else { prompt.max(1) };
         ids.extend(response);
         ids.truncate(self.max_length);
-        Ok((given < ids.len()).then_some(Sequence { ids, given }))
+        if given >= ids.len() {
+            return Ok(None);
+        }
+        let question = Question { prompt, response: row.label.as_str().into() };
+        let question = (1..ids.len()).contains(&prompt).then_some(question);
+        Ok(Some(Passage { sequence: Sequence { ids, given }, question, origin: row.origin.clone() }))
     }
 
     fn prompt_and_response(&self, row: &Record) -> Result<(Vec<u32>, Vec<u32>), LearnerError> {

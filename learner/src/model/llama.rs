@@ -5,8 +5,6 @@ mod config;
 mod layer;
 mod rope;
 
-use std::ops::Range;
-
 use burn::tensor::{Device, Tensor};
 
 use self::layer::Layer;
@@ -122,22 +120,31 @@ impl Decoder for Llama {
         &self.config.end_tokens
     }
 
+    fn cached_values(&self) -> usize {
+        self.config.cached_values()
+    }
+
     fn logits(&self, features: Tensor<2>) -> Tensor<2> {
         ops::linear(features, self.output.clone(), None)
     }
 
-    fn next(&self, tokens: &[u32], cache: &mut KeyValueCache, adapters: Option<&GroupedAdapter>) -> Tensor<2> {
-        let count = tokens.len();
-        assert!(count > 0, "no token precedes the next one");
-        let mut pass = Pass::new(vec![count], adapters, None);
-        let positions: Range<usize> = cache.tokens()..cache.tokens() + count;
+    fn next(&self, tokens: &[&[u32]], cache: &mut KeyValueCache, adapters: Option<&GroupedAdapter>) -> Tensor<2> {
+        let places = cache.make_room(tokens);
+        assert!(!places.is_empty(), "no token precedes the next one");
+        let adapters = adapters.map(|adapters| adapters.clone().with_examples(vec![places.len()]));
+        let mut pass = Pass::new(places.iter().map(|place| place.queries).collect(), adapters.as_ref(), None);
+        let positions = places.iter().flat_map(|place| place.keys - place.queries..place.keys);
         let angles = self.config.rope.angles(positions, &self.device());
-        let mut x = self.embed(tokens);
+        let mut x = self.embed(&tokens.concat());
         for (index, layer) in self.layers.iter().enumerate() {
-            let mixed = layer.attend_with(&mut pass, &x, &angles, |keys, values| cache.extend(index, keys, values));
+            let extend = |rows| cache.extend(index, rows, &places);
+            let mut mixed = layer.attend_with(&mut pass, &x, &angles, &places, extend);
+            if index + 1 == self.layers.len() {
+                let last = pass.keep_last_rows();
+                (x, mixed) = (last.of(x), last.of(mixed));
+            }
             x = layer.finish(&mut pass, x, mixed);
         }
-        cache.advance(count);
-        Decoder::logits(self, self.norm.apply(x.narrow(0, count - 1, 1)))
+        Decoder::logits(self, self.norm.apply(x))
     }
 }

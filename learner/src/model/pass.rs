@@ -101,6 +101,16 @@ impl<'a> Pass<'a> {
         self.keep_rows(&starts, vec![1; self.lengths.len()])
     }
 
+    /// From here on, each example is its last row only. Returns the selection to apply to the activations.
+    pub(super) fn keep_last_rows(&mut self) -> KeptRows {
+        let ends = self.lengths.iter().scan(0, |end, &length| {
+            *end += length;
+            Some(*end)
+        });
+        let last: Vec<u32> = ends.map(|end: usize| end.saturating_sub(1) as u32).collect();
+        self.keep_rows(&last, vec![1; self.lengths.len()])
+    }
+
     /// From here on, each example is some of its rows only: `rows` are their places among all rows, `counts` their number in
     /// each example. Returns the selection to apply to the activations.
     ///

@@ -42,6 +42,7 @@ pub fn load_pretrained(
     let kind = Kind::of(directory)?;
     // What is small first: a wrong tokenizer is found before the large files are read.
     let preprocessor = kind.preprocessor(directory)?;
+    let kind = kind.ending_with(&preprocessor);
     let model = kind.load(directory, pooling.into(), &mut Checkpoint::open(directory, device)?, device)?;
     Ok((model, preprocessor))
 }
@@ -58,6 +59,7 @@ pub fn random_pretrained(
 ) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
     let kind = Kind::of(directory)?;
     let preprocessor = kind.preprocessor(directory)?;
+    let kind = kind.ending_with(&preprocessor);
     let mut weights = RandomWeights { seed, deviation: kind.deviation(), device: device.clone() };
     Ok((kind.load(directory, pooling.into(), &mut weights, device)?, preprocessor))
 }
@@ -90,6 +92,16 @@ impl Kind {
                 let expected = format!("one of {}", known.join(", "));
                 Err(LearnerError::Config { file, key: "model_type", found, expected })
             }
+        }
+    }
+
+    /// The same; a language model stops to write where its tokenizer's directory says that texts end.
+    fn ending_with(self, preprocessor: &Preprocessor) -> Self {
+        match (self, preprocessor) {
+            (Self::Llama(config), Preprocessor::Passages { tokenizer, .. }) => {
+                Self::Llama(config.ending_with(tokenizer.ends()))
+            }
+            (other, _) => other,
         }
     }
 

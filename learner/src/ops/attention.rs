@@ -20,7 +20,7 @@ use self::pattern::{Mask, Pattern, Sequence};
 use super::buffers::recycle;
 use super::storage::{dense, is_fused};
 
-pub use pattern::CausalHeads;
+pub use pattern::{CachedKeys, CausalHeads};
 
 /// Bidirectional attention, `softmax(q kᵀ / √d_head) v`, for every sequence and head (Vaswani et al. 2017,
 /// equation 1).
@@ -51,15 +51,24 @@ pub fn causal_attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: CausalH
     attend(q, k, v, heads.into(), lengths.iter().map(|&length| Sequence::whole(length)).collect())
 }
 
-/// The same for the last tokens of one sequence: `q` has their rows only, `k` and `v` those of the whole sequence.
+/// The same for the last tokens of some sequences, whose rows are in `q`, one sequence after the other; `k` and `v` hold the
+/// whole sequences where `places` says, which ascend, and rows of nobody between them. Nothing can be differentiated
+/// through it.
 ///
 /// # Panics
 ///
-/// If there are more queries than keys, or the numbers of heads and the widths do not go together.
+/// If a sequence has more queries than keys or none, if places overlap, or if the numbers of heads and the widths do not go
+/// together.
 #[must_use]
-pub fn causal_attention_of_last(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: CausalHeads) -> Tensor<2> {
-    let sequence = Sequence { queries: q.dims()[0], keys: k.dims()[0] };
-    attend(q, k, v, heads.into(), vec![sequence])
+pub fn causal_attention_of_cached(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    heads: CausalHeads,
+    places: &[CachedKeys],
+) -> Tensor<2> {
+    let sequences = Sequence::cached(places, k.dims()[0]);
+    attend(q, k, v, heads.into(), sequences)
 }
 
 fn attend(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, pattern: Pattern, sequences: Vec<Sequence>) -> Tensor<2> {

@@ -35,8 +35,11 @@ impl TokenizerConfig {
     }
 }
 
-/// The token that ends a sequence by `config.json`; of several the first.
-pub(super) fn numbered_end(directory: &Path) -> Result<Option<u32>, LearnerError> {
+/// What says how a model writes text.
+pub(crate) const GENERATION_CONFIG: &str = "generation_config.json";
+
+/// The tokens that end a sequence by the file, `config.json` or `generation_config.json`; none where there is no such file.
+pub(super) fn numbered_ends(file: &Path) -> Result<Vec<u32>, LearnerError> {
     #[derive(Deserialize)]
     struct Model {
         eos_token_id: Option<Ids>,
@@ -47,11 +50,12 @@ pub(super) fn numbered_end(directory: &Path) -> Result<Option<u32>, LearnerError
         One(u32),
         Several(Vec<u32>),
     }
-    let model: Option<Model> = json(&directory.join("config.json"))?;
-    Ok(model.and_then(|model| match model.eos_token_id? {
-        Ids::One(id) => Some(id),
-        Ids::Several(ids) => ids.first().copied(),
-    }))
+    let model: Option<Model> = json(file)?;
+    Ok(match model.and_then(|model| model.eos_token_id) {
+        None => Vec::new(),
+        Some(Ids::One(id)) => vec![id],
+        Some(Ids::Several(ids)) => ids,
+    })
 }
 
 /// The parts used of `tokenizer_config.json`.

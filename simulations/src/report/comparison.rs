@@ -51,6 +51,9 @@ pub struct ComparisonRow {
     /// The three perplexities; absent for classifiers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub perplexity: Option<RowTails>,
+    /// The three shares of answers that are right; absent unless language models were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact_match: Option<RowTails>,
     /// Last training loss.
     pub train_loss: Option<Spread>,
     /// Last aggregation residual.
@@ -120,6 +123,10 @@ impl Comparison {
         let score = Score::of_rows(&self.rows);
         let mut columns = self.scores(score, "last round", |tail| tail.last);
         columns.extend(self.scores(score, &self.mean_title(), |tail| tail.mean_of_last_n));
+        if self.has_answers() {
+            columns.extend(self.scores(Score::ExactMatch, "last round", |tail| tail.last));
+            columns.extend(self.scores(Score::ExactMatch, &self.mean_title(), |tail| tail.mean_of_last_n));
+        }
         columns.extend(self.costs());
         let apart = self.rows.iter().filter(|row| row.reference).count();
         let table = Table { title: "row".to_owned(), names: names.collect(), apart, columns };
@@ -141,6 +148,11 @@ impl Comparison {
             notes.push("*  includes runs that were stopped before their last round.".to_owned());
         }
         notes
+    }
+
+    /// Whether some row's models were asked for answers.
+    pub(super) fn has_answers(&self) -> bool {
+        self.rows.iter().any(|row| row.exact_match.is_some())
     }
 
     /// How many runs stand behind each figure.
@@ -236,6 +248,7 @@ fn row(name: &str, runs: &[RunRecord]) -> ComparisonRow {
         global_untrained: accuracy.global.is_some() && runs.iter().all(global_untrained),
         accuracy,
         perplexity: row_tails(runs, |summary| summary.perplexity.as_ref()),
+        exact_match: row_tails(runs, |summary| summary.exact_match.as_ref()),
         train_loss: spread(|summary| summary.train_loss),
         aggregation_residual: spread(|summary| summary.aggregation_residual),
         rounds: spread(|summary| Some(summary.rounds as f64)),

@@ -13,7 +13,8 @@ pub(super) fn rounds(rounds: &[RoundMetrics]) -> String {
     let mut text = String::from("round");
     for measure in &MEASURES {
         let key = measure.key;
-        push(&mut text, format_args!(",{key}_accuracy,{key}_macro_f1,{key}_loss,{key}_perplexity,{key}_examples"));
+        push(&mut text, format_args!(",{key}_accuracy,{key}_macro_f1,{key}_loss,{key}_perplexity"));
+        push(&mut text, format_args!(",{key}_exact_match,{key}_examples"));
     }
     text += ",train_loss,aggregation_residual,update_norm,bytes_up,bytes_down,accepted,rejected,late,dropped,\
              delta,epsilon_pld,epsilon_rdp,duration_s,train_s,aggregate_s,evaluate_s,save_s\n";
@@ -30,9 +31,9 @@ fn round(text: &mut String, metrics: &RoundMetrics) {
             Some(found) => {
                 let (macro_f1, perplexity) = (optional(found.macro_f1), optional(found.perplexity));
                 push(text, format_args!(",{},{macro_f1},{},{perplexity}", found.accuracy, found.loss));
-                push(text, format_args!(",{}", found.examples));
+                push(text, format_args!(",{},{}", optional(found.exact_match), found.examples));
             }
-            None => text.push_str(",,,,,"),
+            None => text.push_str(",,,,,,"),
         }
     }
     push(text, format_args!(",{},{}", optional(metrics.train_loss), optional(metrics.aggregation_residual)));
@@ -86,9 +87,9 @@ pub(super) fn comparison(comparison: &Comparison) -> String {
     let mut text = String::from("row,reference,method,runs,seeds,stopped");
     let figures = ["last", "mean_of_last_n", "best_chosen_on_test_set"];
     for measure in &MEASURES {
-        for score in [Score::Accuracy, Score::Perplexity] {
+        for score in Score::ALL {
             for figure in figures {
-                heads(&mut text, &format!("{}_{}_{figure}", measure.key, score.name()));
+                heads(&mut text, &format!("{}_{}_{figure}", measure.key, score.key()));
             }
         }
         push(&mut text, format_args!(",{}_n", measure.key));
@@ -102,7 +103,7 @@ pub(super) fn comparison(comparison: &Comparison) -> String {
         let (name, method, seeds) = (quoted(&row.name), quoted(&row.method), quoted(&seeds.join(" ")));
         push(&mut text, format_args!("{name},{},{method},{},{seeds},{}", row.reference, row.seeds.len(), row.stopped));
         for (index, accuracy) in row.accuracy.all().into_iter().enumerate() {
-            for tail in [accuracy, row.perplexity.as_ref().and_then(|tails| tails.all()[index])] {
+            for tail in Score::ALL.map(|score| score.row(row).and_then(|tails| tails.all()[index])) {
                 cells(&mut text, tail.map(|found| found.last));
                 cells(&mut text, tail.map(|found| found.mean_of_last_n));
                 cells(&mut text, tail.map(|found| found.best_chosen_on_test_set));

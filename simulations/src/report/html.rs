@@ -27,7 +27,7 @@ pub(super) fn run_page(record: &RunRecord, config_toml: &str, figures: &[Figure]
         &format!("Method {}, seed {}, {} rounds, {}.", summary.method, summary.seed, summary.rounds, summary.status),
     );
     let score = Score::of_summary(summary);
-    page.paragraph("", &score.how_to_read());
+    page.paragraph("", &score.how_to_read(summary.exact_match.is_some()));
 
     page.section(score.title());
     let table = scores(record);
@@ -64,8 +64,27 @@ pub(super) fn comparison_page(comparison: &Comparison, rows: &[(&str, &[RunRecor
     let mut page = Page::new("Comparison");
     page.paragraph("facts", &comparison.seeds());
     let score = Score::of_rows(&comparison.rows);
-    page.paragraph("", &score.how_to_read());
+    page.paragraph("", &score.how_to_read(comparison.has_answers()));
 
+    figures_of_rows(&mut page, comparison, score);
+    let mut notes = vec![BEST_IS_CHOSEN.to_owned()];
+    notes.extend(comparison.notes().into_iter().skip(1));
+    page.notes(&notes);
+    if comparison.has_answers() {
+        figures_of_rows(&mut page, comparison, Score::ExactMatch);
+    }
+
+    page.section("Training and communication");
+    costs(&mut page, comparison);
+    page.figures(figures);
+
+    page.section("Clock readings");
+    seconds(&mut page, rows.iter().map(|(name, runs)| seconds_row(name, &runs.iter().collect::<Vec<_>>())).collect());
+    page.finish()
+}
+
+/// One figure of all rows, with its three evaluations at three times.
+fn figures_of_rows(page: &mut Page, comparison: &Comparison, score: Score) {
     page.section(score.title());
     let (mean_title, measures) = (comparison.mean_title(), MEASURES.len());
     let groups =
@@ -80,17 +99,6 @@ pub(super) fn comparison_page(comparison: &Comparison, rows: &[(&str, &[RunRecor
             .collect()
     };
     page.table("row", &groups, &heads, named(comparison, cells));
-    let mut notes = vec![BEST_IS_CHOSEN.to_owned()];
-    notes.extend(comparison.notes().into_iter().skip(1));
-    page.notes(&notes);
-
-    page.section("Training and communication");
-    costs(&mut page, comparison);
-    page.figures(figures);
-
-    page.section("Clock readings");
-    seconds(&mut page, rows.iter().map(|(name, runs)| seconds_row(name, &runs.iter().collect::<Vec<_>>())).collect());
-    page.finish()
 }
 
 fn named<'a>(

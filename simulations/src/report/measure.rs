@@ -19,6 +19,9 @@ const HOW_TO_READ: &str = "The global model is what the server holds, tested on 
 /// What perplexity is.
 const PERPLEXITY: &str = " Perplexity is exp of the mean loss of a predicted token: the smaller, the better.";
 
+/// What exact match is.
+const EXACT_MATCH: &str = " Exact match is the share of questions to which the model itself wrote the right answer.";
+
 /// What "best" is worth.
 pub(super) const BEST_IS_CHOSEN: &str =
     "Best rounds were chosen by looking at the test set: an optimistic bound, not a result.";
@@ -77,9 +80,21 @@ pub(super) enum Score {
     Accuracy,
     /// `exp` of a language model's loss for each predicted token.
     Perplexity,
+    /// Share of questions that a language model answers rightly; shown beside perplexity.
+    ExactMatch,
 }
 
 impl Score {
+    /// All of them, in the order of tables.
+    pub(super) const ALL: [Self; 3] = [Self::Accuracy, Self::Perplexity, Self::ExactMatch];
+
+    /// Exact match where some evaluation has it.
+    pub(super) fn answers<'a>(rounds: impl IntoIterator<Item = &'a RoundMetrics>) -> Option<Self> {
+        let evaluations = rounds.into_iter().map(|metrics| &metrics.evaluations);
+        let mut found = evaluations.flat_map(|all| MEASURES.map(|measure| (measure.of)(all))).flatten();
+        found.any(|found| found.exact_match.is_some()).then_some(Self::ExactMatch)
+    }
+
     /// Perplexity where every evaluation has one, as those of language models have.
     pub(super) fn of<'a>(rounds: impl IntoIterator<Item = &'a RoundMetrics>) -> Self {
         let evaluations = rounds.into_iter().map(|metrics| &metrics.evaluations);
@@ -103,11 +118,21 @@ impl Score {
         if found.peek().is_some() && found.all(|has| has) { Self::Perplexity } else { Self::Accuracy }
     }
 
+    /// Its name in files.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::Perplexity => "perplexity",
+            Self::ExactMatch => "exact_match",
+        }
+    }
+
     /// Its name.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
             Self::Perplexity => "perplexity",
+            Self::ExactMatch => "exact match",
         }
     }
 
@@ -116,12 +141,14 @@ impl Score {
         match self {
             Self::Accuracy => "Accuracy",
             Self::Perplexity => "Perplexity",
+            Self::ExactMatch => "Exact match",
         }
     }
 
-    /// How to read a report.
-    pub(super) fn how_to_read(self) -> String {
-        format!("{HOW_TO_READ}{}", if self == Self::Perplexity { PERPLEXITY } else { "" })
+    /// How to read a report, with or without answers.
+    pub(super) fn how_to_read(self, answers: bool) -> String {
+        let perplexity = if self == Self::Perplexity { PERPLEXITY } else { "" };
+        format!("{HOW_TO_READ}{perplexity}{}", if answers { EXACT_MATCH } else { "" })
     }
 
     /// Its value in an evaluation.
@@ -129,6 +156,7 @@ impl Score {
         match self {
             Self::Accuracy => Some(found.accuracy),
             Self::Perplexity => found.perplexity,
+            Self::ExactMatch => found.exact_match,
         }
     }
 
@@ -137,6 +165,7 @@ impl Score {
         let tails = match self {
             Self::Accuracy => Some(&summary.accuracy),
             Self::Perplexity => summary.perplexity.as_ref(),
+            Self::ExactMatch => summary.exact_match.as_ref(),
         };
         MEASURES.map(|measure| tails.and_then(measure.tail))
     }
@@ -146,6 +175,7 @@ impl Score {
         match self {
             Self::Accuracy => Some(&row.accuracy),
             Self::Perplexity => row.perplexity.as_ref(),
+            Self::ExactMatch => row.exact_match.as_ref(),
         }
     }
 
@@ -154,7 +184,7 @@ impl Score {
         match self {
             Self::Perplexity if value >= 1e4 => format::significant(value),
             Self::Perplexity => format!("{value:.2}"),
-            Self::Accuracy => format::fixed(value),
+            Self::Accuracy | Self::ExactMatch => format::fixed(value),
         }
     }
 }

@@ -35,8 +35,8 @@ fn reports_of_language_models_speak_of_perplexity_and_never_of_f1() {
     let csv = read(place.path(), "rounds.csv");
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(
-        lines[0][1..6],
-        ["accuracy", "macro_f1", "loss", "perplexity", "examples"].map(|name| format!("global_{name}"))
+        lines[0][1..7],
+        ["accuracy", "macro_f1", "loss", "perplexity", "exact_match", "examples"].map(|name| format!("global_{name}"))
     );
     assert!(lines[1][2].is_empty() && lines[1][4].parse::<f64>().is_ok());
 
@@ -49,6 +49,37 @@ fn reports_of_language_models_speak_of_perplexity_and_never_of_f1() {
     // Beside a classifier, what both have is shown.
     let rows = [("fedavg".to_owned(), vec![record]), ("ffa-lora".to_owned(), vec![samples::record("ffa-lora", 1, 6)])];
     assert!(Comparison::of(&rows).table().contains("accuracy, last round"));
+}
+
+#[test]
+fn answers_have_a_column_a_plot_and_a_table_of_their_own_where_models_were_asked() {
+    let (place, other) = (directory(), directory());
+    let (record, unasked) = (samples::asked("fedavg", 1, 6), samples::language("ffa-lora", 1, 6));
+    let table = run_table(&record);
+    assert!(table.contains("last exact") && table.lines().all(|line| line.chars().count() <= 100), "{table}");
+    assert!(!run_table(&unasked).contains("exact"));
+    write_run_report(place.path(), &record, "").expect("writable");
+    let csv = read(place.path(), "rounds.csv");
+    let column = csv.lines().next().expect("heads").split(',').position(|name| name == "personal_own_exact_match");
+    let last = csv.lines().last().expect("rounds").split(',').nth(column.expect("the column")).map(str::parse::<f64>);
+    assert_eq!(last.map(Result::ok), Some(record.rounds[6].evaluations.personal_own.and_then(|own| own.exact_match)));
+    for name in ["exact_match", "exact_match_by_bytes", "perplexity"] {
+        assert!(place.path().join(format!("plots/{name}.svg")).exists(), "{name}");
+    }
+    assert!(read(place.path(), "report.html").contains("the model itself wrote the right answer"));
+    let rows = [("fedavg".to_owned(), vec![record]), ("ffa-lora".to_owned(), vec![unasked])];
+    let comparison = write_comparison(other.path(), &rows).expect("writable");
+    let table = comparison.table();
+    assert!(
+        table.contains("exact match, last round") && table.lines().all(|line| line.chars().count() <= 100),
+        "{table}"
+    );
+    assert!(read(other.path(), "report.html").contains("<h2>Exact match</h2>"));
+    assert!(other.path().join("plots/exact_match_global.svg").exists());
+    let csv = read(other.path(), "comparison.csv");
+    assert!(csv.contains("global_exact_match_last,") && csv.lines().count() == 3, "{csv}");
+    let widths: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
+    assert!(widths.iter().all(|width| *width == widths[0]), "{widths:?}");
 }
 
 #[test]

@@ -119,6 +119,62 @@ fn prompts_and_responses_train_and_rows_without_room_are_told() {
     assert_eq!((&global["examples"], &global["tokens"]), (&Value::from(4), &Value::from(8)));
 }
 
+/// Forty rows that ask for one of five answers.
+fn questions(place: &Place) -> String {
+    let row = |index: usize| {
+        let word = 4 + index % 5;
+        format!("{{\"question\": \"w{word} w20\", \"answer\": \"w{} w{}\"}}\n", word + 30, word + 40)
+    };
+    place.write("rows.jsonl", (0..40).map(row).collect::<String>());
+    "--set data.format=auto --set data.path=rows.jsonl --set data.partition.kind=iid --set data.partition.num-clients=2 \
+     --set exact-match.answer=whole-string --set exact-match.max-new-tokens=8"
+        .to_owned()
+}
+
+#[test]
+fn a_language_model_is_asked_and_learns_to_answer() {
+    let place = place();
+    let settings = format!("{} --set learning-rate=0.005 --set local-steps=40 --set num-rounds=6", questions(&place));
+    let outcome = place.sim(&format!("run job.toml --out run {settings}")).succeeds();
+    assert!(outcome.stdout.contains("last exact") && outcome.stdout.contains("perplexity"), "{}", outcome.stdout);
+    let rounds = place.read("run/round_metrics.jsonl");
+    let share = |line: &str, which: &str| {
+        let round: Value = serde_json::from_str(line).expect("JSON");
+        round["evaluations"][which]["exact_match"].as_f64()
+    };
+    let lines: Vec<&str> = rounds.lines().collect();
+    // Of 60 words nobody guesses two and then ends. What was learnt is said, and only said if writing stops at the token that
+    // ends a response in training, which tokenizer_config.json alone names.
+    assert_eq!(share(lines[0], "global"), Some(0.0));
+    for which in ["global", "personal_own", "personal_global"] {
+        assert_eq!(share(lines[6], which), Some(1.0), "{which}: {rounds}");
+    }
+    let summary = json(&place, "run/metrics_summary.json");
+    assert_eq!(summary["exact_match"]["global"]["last"].as_f64(), Some(1.0));
+    assert!(
+        place
+            .read("run/rounds.csv")
+            .starts_with("round,global_accuracy,global_macro_f1,global_loss,global_perplexity,global_exact_match,")
+    );
+    assert!(place.exists("run/plots/exact_match.svg") && place.read("run/config.toml").contains("[exact-match]"));
+    let again = place.sim(&format!("run job.toml --out again --threads 1 {settings}"));
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(place.read("again/metrics_summary.json"), place.read("run/metrics_summary.json"));
+}
+
+#[test]
+fn questions_that_cannot_be_put_are_refused_before_anything_is_written() {
+    let place = place();
+    let settings = questions(&place);
+    let run = |settings: &str| place.sim(&format!("run job.toml --out out {settings}"));
+    run("--set exact-match.max-rows=3").fails(3, &["exact-match needs prompts with responses"]);
+    run(&format!("{settings} --set exact-match.max-new-tokens=0")).fails(3, &["exact-match.max-new-tokens is 0"]);
+    run(&format!("{settings} --set exact-match.answers=1")).fails(2, &["unknown key answers; did you mean answer?"]);
+    let place = Place::with_sentences();
+    place.sim("run job.toml --out out --set exact-match.max-rows=3").fails(3, &["cannot write text"]);
+    assert!(!place.exists("out"), "nothing was written");
+}
+
 #[test]
 fn what_makes_no_sense_for_a_language_model_is_refused_with_a_reason() {
     let place = place();

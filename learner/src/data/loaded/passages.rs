@@ -58,7 +58,8 @@ impl LoadedPassages {
         let groups = self.group_names();
         let dataset = |rows: &[Passage]| -> Result<Dataset, DataError> {
             let sequences: Vec<Sequence> = rows.iter().map(|row| row.sequence.clone()).collect();
-            Self::owned(rows, &groups, Dataset::causal(&sequences)?)
+            let questions = rows.iter().map(|row| row.question.clone()).collect();
+            Self::owned(rows, &groups, Dataset::causal(&sequences)?.with_questions(questions)?)
         };
         Ok((dataset(&self.train)?, dataset(&self.test)?))
     }

@@ -180,6 +180,19 @@ impl LlamaConfig {
         }
     }
 
+    /// The same for texts that end with these tokens too.
+    pub(in crate::model) fn ending_with(mut self, tokens: &[u32]) -> Self {
+        self.end_tokens.extend_from_slice(tokens);
+        self.end_tokens.sort_unstable();
+        self.end_tokens.dedup();
+        self
+    }
+
+    /// Values that a cache keeps of a token: keys and values of all layers.
+    pub(super) fn cached_values(&self) -> usize {
+        2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim
+    }
+
     fn check(&self, refuse: Refusal<'_>) -> Result<(), LearnerError> {
         let sizes = [
             ("vocab_size", self.vocab_size),

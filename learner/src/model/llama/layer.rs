@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     LearnerError,
-    ops::{self, CausalHeads},
+    ops::{self, CachedKeys, CausalHeads},
 };
 
 /// Attention and feed-forward part, each of which sees its input normalised and is added to it.
@@ -88,17 +88,19 @@ impl Layer {
         ops::causal_attention(q, k, v, self.heads, pass.lengths())
     }
 
-    /// The same for the last tokens of one sequence: `extend` adds their keys and values to those of the tokens before.
+    /// The same for the last tokens of sequences whose keys and values will be at `places` of what `extend` returns: it adds
+    /// those of these tokens to those of the tokens before.
     pub(super) fn attend_with(
         &self,
         pass: &mut Pass<'_>,
         x: &Tensor<2>,
         angles: &Angles,
-        extend: impl FnOnce(Tensor<2>, Tensor<2>) -> [Tensor<2>; 2],
+        places: &[CachedKeys],
+        extend: impl FnOnce([Tensor<2>; 2]) -> [Tensor<2>; 2],
     ) -> Tensor<2> {
         let [q, k, v] = self.project(pass, x, angles);
-        let [k, v] = extend(k, v);
-        ops::causal_attention_of_last(q, k, v, self.heads)
+        let [k, v] = extend([k, v]);
+        ops::causal_attention_of_cached(q, k, v, self.heads, places)
     }
 
     /// The layer's output from its input and what its heads found.

@@ -1,6 +1,6 @@
 //! Rotary position embedding: frequencies from a configuration, and angles of positions.
 
-use std::{f64::consts::TAU, ops::Range};
+use std::f64::consts::TAU;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
@@ -86,12 +86,13 @@ impl Rope {
         Self { frequencies, scale }
     }
 
-    /// Angles of consecutive positions.
-    pub(super) fn angles(&self, positions: Range<usize>, device: &Device) -> Angles {
-        let shape = [positions.len(), self.frequencies.len()];
+    /// Angles of some positions.
+    pub(super) fn angles(&self, positions: impl IntoIterator<Item = usize>, device: &Device) -> Angles {
         let angles: Vec<f64> = positions
+            .into_iter()
             .flat_map(|position| self.frequencies.iter().map(move |value| f64::from(position as f32 * value)))
             .collect();
+        let shape = [angles.len() / self.frequencies.len(), self.frequencies.len()];
         let table = |function: fn(f64) -> f64| {
             let values: Vec<f32> = angles.iter().map(|&angle| (function(angle) * self.scale) as f32).collect();
             Tensor::from_data(TensorData::new(values, shape), device)

@@ -14,7 +14,11 @@ pub(super) fn composite(
 ) -> Tensor<2> {
     let (mut first_query, mut first_key) = (0, 0);
     let mut outputs = Vec::with_capacity(sequences.len());
-    for sequence in sequences.iter().filter(|sequence| sequence.queries > 0) {
+    for sequence in sequences {
+        first_key += sequence.gap;
+        if sequence.queries == 0 {
+            continue;
+        }
         let keys = |x: &Tensor<2>| x.clone().narrow(0, first_key, sequence.keys);
         let queries = q.clone().narrow(0, first_query, sequence.queries);
         outputs.push(one(queries, keys(&k), keys(&v), pattern, *sequence));
@@ -26,7 +30,7 @@ pub(super) fn composite(
 
 /// One sequence; the query heads that share a key head are rows of one product.
 fn one(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, pattern: Pattern, sequence: Sequence) -> Tensor<2> {
-    let Sequence { queries, keys } = sequence;
+    let Sequence { queries, keys, .. } = sequence;
     let (shared, group) = (pattern.key_value_heads, pattern.group());
     let width = q.dims()[1];
     let head_width = width / pattern.heads;

@@ -36,7 +36,7 @@ pub(super) struct KeyGradient {
 impl<'a> Head<'a> {
     pub(super) fn new(q: View<'a>, k: View<'a>, v: View<'a>, mask: Mask) -> Self {
         let scale = 1.0 / (q.columns() as f32).sqrt();
-        let sequence = Sequence { queries: q.rows(), keys: k.rows() };
+        let sequence = Sequence { queries: q.rows(), keys: k.rows(), gap: 0 };
         Self { q, k, v, scale, mask, sequence }
     }
 

@@ -43,7 +43,8 @@ impl Inputs {
         let (mut queries, mut keys) = (0..0, 0..0);
         let place = |sequence: &Sequence| {
             queries = queries.end..queries.end + sequence.queries;
-            keys = keys.end..keys.end + sequence.keys;
+            let first = keys.end + sequence.gap;
+            keys = first..first + sequence.keys;
             Place { queries: queries.clone(), keys: keys.clone() }
         };
         self.sequences.iter().map(place).collect()
@@ -106,6 +107,7 @@ pub(super) fn forward(inputs: Inputs) -> (FlexTensor, Saved) {
 /// The gradients with respect to the wanted ones of q, k and v.
 pub(super) fn backward(saved: &Saved, grad: &FlexTensor, wanted: Wanted) -> [Option<FlexTensor>; 3] {
     let inputs = &saved.inputs;
+    assert!(inputs.sequences.iter().all(|sequence| sequence.gap == 0), "cached keys have no gradients");
     let (heads, group) = (inputs.pattern.heads, inputs.pattern.group());
     let shapes: [[usize; 2]; 3] = [extents(&inputs.q), extents(&inputs.k), extents(&inputs.v)];
     let [q_width, k_width, v_width] = shapes.map(|[_, width]| width);

@@ -32,6 +32,17 @@ pub struct CausalHeads {
     pub window: Option<usize>,
 }
 
+/// Where the keys and values of one sequence are among rows that others share, and how many of its last tokens ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CachedKeys {
+    /// Tokens that ask, the last ones of the sequence; at least 1.
+    pub queries: usize,
+    /// Row of the sequence's first token.
+    pub first: usize,
+    /// Rows of the sequence from there on.
+    pub keys: usize,
+}
+
 impl From<CausalHeads> for Pattern {
     fn from(heads: CausalHeads) -> Self {
         let mask = Mask::Later { window: heads.window.unwrap_or(usize::MAX) };
@@ -44,12 +55,28 @@ impl From<CausalHeads> for Pattern {
 pub(super) struct Sequence {
     pub(super) queries: usize,
     pub(super) keys: usize,
+    /// Rows of keys before its own that no sequence here has.
+    pub(super) gap: usize,
 }
 
 impl Sequence {
     /// A sequence all of whose tokens ask.
     pub(super) fn whole(length: usize) -> Self {
-        Self { queries: length, keys: length }
+        Self { queries: length, keys: length, gap: 0 }
+    }
+
+    /// Sequences in a table of so many rows, in which their places ascend.
+    pub(super) fn cached(places: &[CachedKeys], rows: usize) -> Vec<Self> {
+        let mut end = 0;
+        let mut gap = |first: usize, keys: usize| {
+            assert!(end <= first && first + keys <= rows, "keys lie one behind the other in the table");
+            first - std::mem::replace(&mut end, first + keys)
+        };
+        let sequence = |&CachedKeys { queries, first, keys }| Self { queries, keys, gap: gap(first, keys) };
+        let mut sequences: Vec<Self> = places.iter().map(sequence).collect();
+        // Nobody's rows at the end belong to a sequence without tokens.
+        sequences.push(Self { queries: 0, keys: 0, gap: gap(rows, 0) });
+        sequences
     }
 
     /// Position of the first query.
@@ -78,7 +105,7 @@ impl Pattern {
         assert!(heads.is_multiple_of(key_value_heads), "{key_value_heads} key heads do not divide {heads} heads");
         assert_eq!(k, v, "keys and values must have one shape");
         assert_eq!(q[1] / heads * key_value_heads, k[1], "query and key heads must have one width");
-        let (queries, keys) = sequences.iter().fold((0, 0), |(q, k), s| (q + s.queries, k + s.keys));
+        let (queries, keys) = sequences.iter().fold((0, 0), |(q, k), s| (q + s.queries, k + s.gap + s.keys));
         assert_eq!((queries, keys), (q[0], k[0]), "sequence lengths must sum to the number of tokens");
         let fits =
             |sequence: &Sequence| sequence.queries <= sequence.keys && (sequence.queries > 0) == (sequence.keys > 0);
@@ -117,11 +144,18 @@ mod tests {
 
     #[test]
     fn a_token_sees_itself_and_what_precedes_it_as_far_as_the_window_reaches() {
-        let sequence = Sequence { queries: 3, keys: 5 };
+        let sequence = Sequence { queries: 3, keys: 5, gap: 0 };
         let seen = |window| (0..3).map(|query| Mask::Later { window }.visible(query, sequence)).collect::<Vec<_>>();
         assert_eq!(seen(usize::MAX), [0..3, 0..4, 0..5]);
         assert_eq!(seen(2), [1..3, 2..4, 3..5]);
         assert_eq!(seen(1), [2..3, 3..4, 4..5]);
+    }
+
+    #[test]
+    fn rows_between_cached_sequences_are_nobodys() {
+        let places = [(2, 3, 4), (1, 7, 1)].map(|(queries, first, keys)| CachedKeys { queries, first, keys });
+        let found: Vec<_> = Sequence::cached(&places, 12).iter().map(|s| (s.gap, s.queries, s.keys)).collect();
+        assert_eq!(found, [(3, 2, 4), (0, 1, 1), (4, 0, 0)]);
     }
 
     #[test]

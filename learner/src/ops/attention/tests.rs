@@ -51,6 +51,12 @@ fn causal_attention_and_its_gradients_agree_with_the_composite_form_for_shared_k
     }
 }
 
+/// Queries of the last tokens of one sequence.
+fn of_last(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: CausalHeads) -> Tensor<2> {
+    let place = CachedKeys { queries: q.dims()[0], first: 0, keys: k.dims()[0] };
+    causal_attention_of_cached(q, k, v, heads, &[place])
+}
+
 const CAUSAL: CausalHeads = CausalHeads { query: 4, key_value: 2, window: None };
 
 /// Queries, keys and values of a number of tokens.
@@ -65,11 +71,10 @@ fn the_last_tokens_of_a_sequence_see_what_they_see_in_the_whole_of_it_to_the_bit
         let [q, k, v] = causal(120);
         let whole = bits(causal_attention(q.clone(), k.clone(), v.clone(), heads, &[120]));
         for queries in [1, 2, 53] {
-            let last =
-                causal_attention_of_last(q.clone().narrow(0, 120 - queries, queries), k.clone(), v.clone(), heads);
+            let last = of_last(q.clone().narrow(0, 120 - queries, queries), k.clone(), v.clone(), heads);
             assert_eq!(bits(last), whole[(120 - queries) * 24..], "{window:?} {queries}");
         }
-        let before = causal_attention_of_last(q.narrow(0, 0, 80), k.narrow(0, 0, 80), v.narrow(0, 0, 80), heads);
+        let before = of_last(q.narrow(0, 0, 80), k.narrow(0, 0, 80), v.narrow(0, 0, 80), heads);
         assert_eq!(bits(before), whole[..80 * 24], "what comes later is not seen");
     }
 }
@@ -78,8 +83,27 @@ fn the_last_tokens_of_a_sequence_see_what_they_see_in_the_whole_of_it_to_the_bit
 fn the_composite_form_knows_the_last_tokens_of_a_sequence_too() {
     let [q, k, v] = causal(70);
     let q = q.narrow(0, 50, 20);
-    let expected = composite(q.clone(), k.clone(), v.clone(), CAUSAL.into(), &[Sequence { queries: 20, keys: 70 }]);
-    assert_close(causal_attention_of_last(q, k, v, CAUSAL), expected, TOLERANCE);
+    let sequence = Sequence { queries: 20, keys: 70, gap: 0 };
+    let expected = composite(q.clone(), k.clone(), v.clone(), CAUSAL.into(), &[sequence]);
+    assert_close(of_last(q, k, v, CAUSAL), expected, TOLERANCE);
+}
+
+#[test]
+fn cached_sequences_compute_what_each_computes_alone_to_the_bit() {
+    let [q, k, v] = causal(100);
+    let places =
+        [(1, 4, 20), (7, 24, 9), (3, 60, 31)].map(|(queries, first, keys)| CachedKeys { queries, first, keys });
+    let q = q.narrow(0, 0, 11);
+    let whole = bits(causal_attention_of_cached(q.clone(), k.clone(), v.clone(), CAUSAL, &places));
+    let mut start = 0;
+    for CachedKeys { queries, first, keys } in places {
+        let [k, v] = [&k, &v].map(|x| x.clone().narrow(0, first, keys));
+        let alone = bits(of_last(q.clone().narrow(0, start, queries), k, v, CAUSAL));
+        assert_eq!(whole[start * 24..][..queries * 24], alone);
+        start += queries;
+    }
+    let expected = composite(q.clone(), k.clone(), v.clone(), CAUSAL.into(), &Sequence::cached(&places, 100));
+    assert_close(causal_attention_of_cached(q, k, v, CAUSAL, &places), expected, TOLERANCE);
 }
 
 #[test]

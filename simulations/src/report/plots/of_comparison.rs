@@ -32,11 +32,13 @@ pub(crate) fn of_comparison(rows: &[Row<'_>]) -> Vec<Plot> {
         0 | 1 => few,
         _ => format!(" Lines are means over seeds, bands go from the smallest to the largest value.{few}"),
     };
-    let score = Score::of(rows.iter().flat_map(|(_, runs)| *runs).flat_map(|run| &run.rounds));
+    let rounds = || rows.iter().flat_map(|(_, runs)| *runs).flat_map(|run| &run.rounds);
     let mut plots = Vec::new();
-    for (measure, (round, bytes)) in MEASURES.iter().zip(names(score)) {
-        plots.push(by_round(round, rows, (score, measure), &band));
-        plots.push(by_bytes(bytes, rows, (score, measure), &band));
+    for score in std::iter::once(Score::of(rounds())).chain(Score::answers(rounds())) {
+        for (measure, (round, bytes)) in MEASURES.iter().zip(names(score)) {
+            plots.push(by_round(round, rows, (score, measure), &band));
+            plots.push(by_bytes(bytes, rows, (score, measure), &band));
+        }
     }
     plots.push(train_loss(rows, &band));
     plots
@@ -54,6 +56,11 @@ fn names(score: Score) -> [(&'static str, &'static str); 3] {
             ("perplexity_global", "perplexity_global_by_bytes"),
             ("perplexity_personal_own", "perplexity_personal_own_by_bytes"),
             ("perplexity_personal_global", "perplexity_personal_global_by_bytes"),
+        ],
+        Score::ExactMatch => [
+            ("exact_match_global", "exact_match_global_by_bytes"),
+            ("exact_match_personal_own", "exact_match_personal_own_by_bytes"),
+            ("exact_match_personal_global", "exact_match_personal_global_by_bytes"),
         ],
     }
 }

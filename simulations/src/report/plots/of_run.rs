@@ -20,7 +20,9 @@ const CLIENTS: usize = 400;
 /// The plots of one run.
 pub(crate) fn of_run(rounds: &[RoundMetrics]) -> Vec<Plot> {
     let score = Score::of(rounds);
-    let mut plots = vec![by_round(score, rounds), by_bytes(score, rounds), train_loss(rounds)];
+    let scores = std::iter::once(score).chain(Score::answers(rounds));
+    let mut plots: Vec<Plot> = scores.flat_map(|score| [by_round(score, rounds), by_bytes(score, rounds)]).collect();
+    plots.push(train_loss(rounds));
     plots.extend(epsilon(rounds));
     plots.extend(clients(rounds));
     plots
@@ -89,7 +91,7 @@ fn by_round(score: Score, rounds: &[RoundMetrics]) -> Plot {
     let series = by_measure(score, rounds, |_, metrics| metrics.round as f64);
     let title = format!("{} by round", score.title());
     Plot {
-        name: score.name(),
+        name: score.key(),
         caption: format!("{title}; round 0 is before training."),
         chart: Chart { title, x: Axis::rounds(), y: Axis::score(score), series },
     }
@@ -105,6 +107,7 @@ fn by_bytes(score: Score, rounds: &[RoundMetrics]) -> Plot {
         name: match score {
             Score::Accuracy => "accuracy_by_bytes",
             Score::Perplexity => "perplexity_by_bytes",
+            Score::ExactMatch => "exact_match_by_bytes",
         },
         caption: format!("{word} against the adapter values that all clients together had sent and taken."),
         chart: Chart { title: format!("{word} by communication"), x, y: Axis::score(score), series },

@@ -44,7 +44,7 @@ impl Axis {
     /// How good models are: shares of one, or perplexities, which are never below 1.
     pub(super) fn score(score: Score) -> Self {
         let within = match score {
-            Score::Accuracy => (0.0, 1.0),
+            Score::Accuracy | Score::ExactMatch => (0.0, 1.0),
             Score::Perplexity => (1.0, f64::INFINITY),
         };
         Self { within, ..Self::new(score.name()) }
