@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fedlora_adapter::{AdapterError, ClientId, Digest, Seed};
 use fedlora_learner::{
-    DataConfig, DataError, Device, LearnerError, LoadedData, Model, ModelConfig, Preprocessor, TextTokenizer,
+    BaseModel, DataConfig, DataError, Device, LearnerError, LoadedData, Model, ModelConfig, Preprocessor, TextTokenizer,
 };
 
 use crate::{budget::BudgetError, files::FileError};
@@ -35,6 +35,7 @@ pub struct Site {
     config: SiteConfig,
     model: Arc<dyn Model>,
     preprocessor: Preprocessor,
+    base: BaseModel,
     digest: Digest,
 }
 
@@ -74,15 +75,22 @@ impl Site {
     /// # Errors
     /// A model that cannot be loaded.
     pub fn load(config: SiteConfig, seed: Seed, device: &Device) -> Result<Self, SiteError> {
-        let digest = config.model.digest()?;
-        let (model, preprocessor) = config.model.load(seed, device)?;
-        Ok(Self { config, model, preprocessor, digest })
+        let base = config.model.locate()?;
+        let digest = base.digest()?;
+        let (model, preprocessor) = base.load(seed, device)?;
+        Ok(Self { config, model, preprocessor, base, digest })
     }
 
     /// The base model.
     #[must_use]
     pub fn model(&self) -> &Arc<dyn Model> {
         &self.model
+    }
+
+    /// Where the base model's files are.
+    #[must_use]
+    pub fn base(&self) -> &BaseModel {
+        &self.base
     }
 
     /// The tokenizer of a language model; none for a model that writes no text.

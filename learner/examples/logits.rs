@@ -9,10 +9,9 @@
 
 use std::{error::Error, fs, path::Path, sync::Arc};
 
-use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, ModulePatterns, names, read_peft, write_peft};
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, ModulePatterns, Seed, names, read_peft, write_peft};
 use fedlora_learner::{
-    Batch, GroupedAdapter, HeadForm, Inputs, Model, ModelConfig, Targets, TextTokenizer, device, load_pretrained,
-    selected_modules,
+    Batch, GroupedAdapter, HeadForm, Inputs, Model, ModelConfig, Targets, TextTokenizer, device, selected_modules,
 };
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -43,12 +42,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("expected MODEL_DIR ADAPTER_DIR TEXTS.jsonl [mean|cls|pooler [OUT_DIR]]".into());
     };
     let pooling = rest.first().map(|pooling| serde_json::from_value(json!(pooling))).transpose()?;
-    let config = ModelConfig { path: model.into(), pooling, random_weights: false };
-    let (model, preprocessor) = load_pretrained(&config.path, pooling, &device("cpu")?)?;
+    let config = ModelConfig { path: model.into(), revision: None, pooling, random_weights: false };
+    let base = config.locate()?;
+    let (model, preprocessor) = base.load(Seed(0), &device("cpu")?)?;
     let tokenizer = preprocessor.into_text().ok_or("the model reads images, not texts")?.truncated(128)?;
     let adapter = read(Path::new(adapter), &*model)?;
     if let Some(out) = rest.get(1) {
-        write_peft(Path::new(out), &adapter, &config.peft(0.0))?;
+        write_peft(Path::new(out), &adapter, &base.peft(0.0))?;
     }
     for line in fs::read_to_string(texts)?.lines().filter(|line| !line.trim().is_empty()) {
         let Line { text } = serde_json::from_str(line)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use fedlora_adapter::{AdapterError, ClientId, RoundId};
 use fedlora_privacy::PrivacyError;
 
-use crate::data::DataError;
+use crate::{data::DataError, hub::HubError};
 
 /// Why a model, a tokenizer or a device could not be used, or why training stopped.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,9 @@ pub enum LearnerError {
     /// Training that cannot be done as privately as it was asked for.
     #[error("private training")]
     Privacy(#[from] PrivacyError),
+    /// A model that cannot be brought here.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// A file cannot be read or written.
     #[error("cannot access {}", file.display())]
     Io {

@@ -1,5 +1,6 @@
 //! Local training: frozen pretrained models, adapters in them, data to train on, and nothing of rounds or networks.
 //!
+//! - [`ModelConfig`] finds a model, in a directory or on the Hugging Face [`Hub`];
 //! - [`load_pretrained`] reads a Hugging Face directory into a frozen [`Model`] and its [`Preprocessor`];
 //! - [`data`] reads files into a [`Dataset`];
 //! - [`LocalTrainer`] trains clients' adapters, several in one pass where that is faster ([`GroupedAdapter`]);
@@ -17,6 +18,7 @@ mod error;
 mod evaluate;
 mod generate;
 mod grouped;
+mod hub;
 mod images;
 mod model;
 pub mod ops;
@@ -36,11 +38,12 @@ pub use error::LearnerError;
 pub use evaluate::{AnswerForm, Evaluation, EvaluationPlan, ExactMatch, Questions, evaluate};
 pub use generate::{Generation, generate, generate_all};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};
+pub use hub::{Hub, HubError, HubName, HubSettings};
 pub use images::{Image, ImageProcessor};
 pub use model::{
-    Activation, Bert, BertConfig, Decoder, FrozenLayers, HEAD_BIAS, HEAD_WEIGHT, HeadForm, KeyValueCache, Llama, Mixer,
-    MixerConfig, Model, ModelConfig, Pooling, PretrainedVision, Pretraining, Progress, TimmVitConfig, VisionConfig,
-    Vit, VitConfig, load_pretrained, pretrain, random_pretrained, selected_modules, target_modules,
+    Activation, BaseModel, Bert, BertConfig, Decoder, FrozenLayers, HEAD_BIAS, HEAD_WEIGHT, HeadForm, KeyValueCache,
+    Llama, Mixer, MixerConfig, Model, ModelConfig, Pooling, PretrainedVision, Pretraining, Progress, TimmVitConfig,
+    VisionConfig, Vit, VitConfig, load_pretrained, pretrain, random_pretrained, selected_modules, target_modules,
 };
 pub use preprocessor::Preprocessor;
 pub use tokenizer::TextTokenizer;

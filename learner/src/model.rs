@@ -35,12 +35,14 @@ pub use linear::FrozenLayers;
 pub use llama::Llama;
 pub use mixer::{Mixer, MixerConfig};
 pub use pooling::Pooling;
+pub(crate) use pretrained::CONFIG;
 pub use pretrained::{load_pretrained, random_pretrained};
 pub use pretraining::{PretrainedVision, Pretraining, Progress, pretrain};
-pub use source::ModelConfig;
+pub use source::{BaseModel, ModelConfig};
 pub use targets::{selected_modules, target_modules};
 pub use vision::VisionConfig;
 pub use vit::{TimmVitConfig, Vit, VitConfig};
+pub(crate) use weights::{INDEX as WEIGHTS_INDEX, SINGLE as WEIGHTS, shards};
 
 /// Name of the classification head's weight, `[labels, features]`, in adapters and checkpoints.
 pub const HEAD_WEIGHT: &str = "classifier.weight";

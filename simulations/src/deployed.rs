@@ -101,7 +101,7 @@ fn description(config: &Config, material: &Material, spec: &AdapterSpec) -> Resu
     let digest = if builtin::is_model(path) {
         Digest::of(path.as_os_str().as_encoded_bytes())
     } else {
-        config.model.digest()?
+        config.model.locate()?.digest()?
     };
     let first_values = spec.first_values(&|module| material.model.frozen_weight(module)).map_err(LearnerError::from)?;
     Ok(ModelDescription {

@@ -51,11 +51,12 @@ impl Material {
         if builtin::is_model(&config.model.path) || builtin::is_data(&config.data.source.path) {
             return builtin::material(config, device);
         }
-        let (model, preprocessor) = config.model.load(Seed(config.run.seed), device)?;
+        let base = config.model.locate()?;
+        let (model, preprocessor) = base.load(Seed(config.run.seed), device)?;
         let data = LoadedData::load(&config.data.source, &preprocessor, Seed(config.run.seed))?;
         let given = data.clients().map(<[Vec<u32>]>::to_vec);
         let (train, test) = data.datasets(&preprocessor, config.data.source.max_length)?;
-        let peft = config.model.peft(config.run.lora.lora_dropout);
+        let peft = base.peft(config.run.lora.lora_dropout);
         let (left_out, tokenizer) = (data.left_out(), preprocessor.into_text());
         Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft, left_out, tokenizer })
     }

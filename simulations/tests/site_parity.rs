@@ -82,7 +82,7 @@ fn a_site_reads_the_rows_that_the_simulator_gives_the_same_client() {
     let material = Material::load(&config, &device("cpu").expect("known")).expect("loads");
     let clients = material.clients(&config).expect("three clients");
     let seed = Seed(config.run.seed);
-    let preprocessor = config.model.preprocessor().expect("reads texts");
+    let preprocessor = config.model.locate().expect("a directory").preprocessor().expect("reads texts");
     let all = LoadedData::load(&config.data.source, &preprocessor, seed).expect("loads");
     assert_eq!(clients.train.len(), FILES.len());
     for (&client, file) in clients.train.keys().zip(FILES) {

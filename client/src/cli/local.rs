@@ -57,7 +57,7 @@ fn open(args: &JobArgs) -> Result<Opened, CliError> {
 
 pub(super) fn describe(args: &DescribeArgs) -> Result<Answer, CliError> {
     let Opened { config, site, labels } = open(&args.job)?;
-    let PeftOptions { base_model, task_type, .. } = config.site.model.peft(0.0);
+    let PeftOptions { base_model, task_type, .. } = site.base().peft(0.0);
     let modules = selected_modules(&**site.model(), &config.lora.selection())?;
     let head = site.model().head_spec(labels.len());
     let spec = config.lora.spec(&**site.model(), labels.len(), config.seed)?;
@@ -101,7 +101,7 @@ pub(super) fn train(args: &TrainLocalArgs) -> Result<Answer, CliError> {
     let mut trainer = LocalTrainer::new(Arc::clone(site.model()), Arc::clone(&share.train), shards)?;
     let outcome = trainer.train(&[Job { client: ALONE, plan: Arc::new(plan), start }]).pop();
     let outcome = outcome.ok_or(SiteError::NoResult)??;
-    write_peft(&args.out, &outcome.adapter, &config.site.model.peft(config.lora.lora_dropout))?;
+    write_peft(&args.out, &outcome.adapter, &site.base().peft(config.lora.lora_dropout))?;
     let evaluation = test(&site, &share, &outcome.adapter, config.exact_match)?;
     let mut text = format!(
         "trained    {} examples, {} steps, mean loss {:.4}\nadapter    {}\n",

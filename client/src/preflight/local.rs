@@ -125,7 +125,7 @@ pub(super) fn data(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Rows>
 
 fn rows(config: &JoinConfig) -> Result<Rows, SiteError> {
     let site = &config.site;
-    let preprocessor = site.model.preprocessor()?;
+    let preprocessor = site.model.locate()?.preprocessor()?;
     let labels = LoadedData::labels_of(&site.data, &preprocessor)?;
     let share = SharedRows::read(site, &preprocessor, Seed(0), ClientId(0), &labels)?;
     let (examples, left_out) = (share.rows.len() as u64, share.data().left_out());
@@ -144,13 +144,18 @@ pub(super) struct Rows {
 }
 
 pub(super) fn model(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<Digest> {
-    match config.site.model.digest() {
+    let model = &config.site.model;
+    match model.locate().and_then(|base| base.digest()) {
         Ok(digest) => {
-            checks.push(Check::passed("model", format!("{} is {digest}", config.site.model.path.display())));
+            checks.push(Check::passed("model", format!("{} is {digest}", model.path.display())));
             Some(digest)
         }
         Err(error) => {
-            checks.push(Check::failed("model", chain(&error), "point model.path to the Hugging Face directory"));
+            checks.push(Check::failed(
+                "model",
+                chain(&error),
+                "point model.path to the Hugging Face directory, or name the model on the Hub",
+            ));
             None
         }
     }

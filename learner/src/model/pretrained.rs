@@ -22,7 +22,8 @@ use crate::{
     tokenizer::{CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG},
 };
 
-const CONFIG: &str = "config.json";
+/// What kind of model a directory holds.
+pub(crate) const CONFIG: &str = "config.json";
 
 /// A model and what makes rows of data into its inputs, from a directory with `config.json` (BERT, RoBERTa, XLM-R,
 /// DistilBERT, a decoder of Llama's kind, a vision transformer or an MLP-Mixer), `model.safetensors` (or its shards) and,

@@ -11,15 +11,25 @@ use fedlora_adapter::{Digest, PeftOptions, Seed};
 use serde::{Deserialize, Serialize};
 
 use super::{Model, Pooling, load_pretrained, pretrained::Kind, random_pretrained, weights::weights_files};
-use crate::{LearnerError, Preprocessor};
+use crate::{
+    LearnerError, Preprocessor,
+    hub::{Hub, HubName, HubSettings},
+};
+
+/// The branch that a repository's page shows.
+const MAIN: &str = "main";
 
 /// The base model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ModelConfig {
     /// A Hugging Face directory: `config.json`, safetensors, and `tokenizer.json` or, for models of images,
-    /// `preprocessor_config.json`; or, in the simulator, `builtin:digits-vit`, the small vision transformer that is pretrained on the spot.
+    /// `preprocessor_config.json`; or a model of the Hugging Face Hub, `hf:org/name` or, where there is no such directory,
+    /// `org/name`; or, in the simulator, `builtin:digits-vit`, the small vision transformer that is pretrained on the spot.
     pub path: PathBuf,
+    /// Branch, tag or commit of a model of the Hub; by default `main`. It says nothing to a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// How token or patch states become one vector: `mean`, `cls` or `pooler`; by default `cls` for vision transformers
     /// and `mean` for all others. Decoders predict each token: it says nothing to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,16 +39,45 @@ pub struct ModelConfig {
     pub random_weights: bool,
 }
 
+/// A base model whose files are here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BaseModel {
+    directory: PathBuf,
+    /// What PEFT files call it: a directory as it was given, or its name on the Hub.
+    name: String,
+    pooling: Option<Pooling>,
+    random_weights: bool,
+}
+
 impl ModelConfig {
+    /// Finds the model's files: in the directory, or in the cache of the Hugging Face Hub, to which what is missing is
+    /// brought. What the environment says of the Hub counts (see [`HubSettings`]).
+    ///
+    /// # Errors
+    /// [`LearnerError::Hub`] for a model of the Hub that cannot be brought here. A directory is not looked into.
+    pub fn locate(&self) -> Result<BaseModel, LearnerError> {
+        let hub = || Hub::new(HubSettings::from_environment());
+        let (directory, name) = match HubName::of(&self.path) {
+            None => (self.path.clone(), self.path.display().to_string()),
+            Some(name) => {
+                let revision = self.revision.as_deref().unwrap_or(MAIN);
+                (hub()?.fetch(&name, revision, !self.random_weights)?, name.to_string())
+            }
+        };
+        Ok(BaseModel { directory, name, pooling: self.pooling, random_weights: self.random_weights })
+    }
+}
+
+impl BaseModel {
     /// The model and what prepares its inputs; the seed counts only where the weights are random.
     ///
     /// # Errors
     /// As [`load_pretrained`].
     pub fn load(&self, seed: Seed, device: &Device) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
         if self.random_weights {
-            random_pretrained(&self.path, self.pooling, seed, device)
+            random_pretrained(&self.directory, self.pooling, seed, device)
         } else {
-            load_pretrained(&self.path, self.pooling, device)
+            load_pretrained(&self.directory, self.pooling, device)
         }
     }
 
@@ -47,7 +86,7 @@ impl ModelConfig {
     /// # Errors
     /// As [`load_pretrained`]; weights files are neither needed nor read.
     pub fn preprocessor(&self) -> Result<Preprocessor, LearnerError> {
-        Kind::of(&self.path)?.preprocessor(&self.path)
+        Kind::of(&self.directory)?.preprocessor(&self.directory)
     }
 
     /// Identity of everything that decides what the model computes: names and bytes of its files, and the pooling.
@@ -57,9 +96,9 @@ impl ModelConfig {
     /// # Errors
     /// A file that is missing or cannot be read.
     pub fn digest(&self) -> Result<Digest, LearnerError> {
-        let kind = Kind::of(&self.path)?;
-        let mut files = kind.files(&self.path);
-        files.extend(weights_files(&self.path)?);
+        let kind = Kind::of(&self.directory)?;
+        let mut files = kind.files(&self.directory);
+        files.extend(weights_files(&self.directory)?);
         files.sort();
         let pooling = kind.pooling(self.pooling).map(|pooling| format!("pooling {pooling:?}\n"));
         let mut lines: Vec<String> = pooling.into_iter().collect();
@@ -74,8 +113,8 @@ impl ModelConfig {
     #[must_use]
     pub fn peft(&self, dropout: f64) -> PeftOptions {
         // A model that cannot be read is found when it is loaded.
-        let task_type = Kind::of(&self.path).ok().and_then(|kind| kind.task_type(self.pooling));
-        let (base_model, task_type) = (self.path.display().to_string(), task_type.map(str::to_owned));
+        let task_type = Kind::of(&self.directory).ok().and_then(|kind| kind.task_type(self.pooling));
+        let (base_model, task_type) = (self.name.clone(), task_type.map(str::to_owned));
         PeftOptions { base_model, task_type, dropout }
     }
 }
@@ -91,8 +130,9 @@ mod tests {
 
     const TINY_BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny_bert");
 
-    fn config(path: &Path) -> ModelConfig {
-        ModelConfig { path: path.to_owned(), pooling: Some(Pooling::Mean), random_weights: false }
+    fn base(path: &Path, pooling: Pooling) -> BaseModel {
+        let path = path.to_owned();
+        ModelConfig { path, revision: None, pooling: Some(pooling), random_weights: false }.locate().unwrap()
     }
 
     #[test]
@@ -102,16 +142,16 @@ mod tests {
             let path = entry.unwrap().path();
             fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
         }
-        let original = config(Path::new(TINY_BERT)).digest().unwrap();
-        assert_eq!(config(copy.path()).digest().unwrap(), original);
-        let pooled = ModelConfig { pooling: Some(Pooling::Cls), ..config(copy.path()) };
-        assert_ne!(pooled.digest().unwrap(), original);
+        let original = base(Path::new(TINY_BERT), Pooling::Mean).digest().unwrap();
+        let copied = base(copy.path(), Pooling::Mean);
+        assert_eq!(copied.digest().unwrap(), original);
+        assert_ne!(base(copy.path(), Pooling::Cls).digest().unwrap(), original);
         let shard = copy.path().join("model-00002-of-00003.safetensors");
         let mut bytes = fs::read(&shard).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&shard, bytes).unwrap();
-        assert_ne!(config(copy.path()).digest().unwrap(), original);
+        assert_ne!(copied.digest().unwrap(), original);
         fs::remove_file(&shard).unwrap();
-        assert!(config(copy.path()).digest().unwrap_err().to_string().contains("model-00002-of-00003"));
+        assert!(copied.digest().unwrap_err().to_string().contains("model-00002-of-00003"));
     }
 }

@@ -11,6 +11,7 @@ use super::linear::Linear;
 use crate::LearnerError;
 
 pub(super) use checkpoint::{Checkpoint, weights_files};
+pub(crate) use checkpoint::{INDEX, SINGLE, shards};
 pub(super) use flat::{Recorded, Slices};
 pub(super) use random::{Deviation, RandomWeights};
 

@@ -10,6 +10,7 @@ mod broken_disk;
 mod central;
 mod configurations;
 mod determinism;
+mod hub;
 mod language;
 mod link;
 mod pretrained;

@@ -45,6 +45,8 @@ pub(super) struct Home {
 pub(super) const HOMES: &[Home] = &[
     Home { family: "burn", crates: &[LEARNER] },
     Home { family: "tokenizers", crates: &[LEARNER] },
+    // Models come from the Hugging Face Hub; everything else that travels is gRPC.
+    Home { family: "ureq", crates: &[LEARNER] },
     Home { family: "nalgebra", crates: &[AGGREGATION] },
     Home { family: "opendp", crates: &[PRIVACY] },
     Home { family: "prost", crates: &[PROTO] },

@@ -17,8 +17,10 @@ use serde::Deserialize;
 use super::{Weights, upload};
 use crate::LearnerError;
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// All weights in one file.
+pub(crate) const SINGLE: &str = "model.safetensors";
+/// Which weight is in which of several files.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 /// What models with a task's head put before the names of the encoder's weights.
 const PREFIXES: [&str; 4] = ["bert.", "roberta.", "distilbert.", "vit."];
 
@@ -117,12 +119,12 @@ fn listed(directory: &Path) -> Result<(PathBuf, Vec<PathBuf>), LearnerError> {
     if !index.exists() {
         return Err(LearnerError::NoWeights { directory: directory.into() });
     }
-    let files = shards(directory, &index)?;
+    let files = shards(&index)?.into_iter().map(|name| directory.join(name)).collect();
     Ok((index, files))
 }
 
-/// The distinct files of an index, in the order of their names.
-fn shards(directory: &Path, index: &Path) -> Result<Vec<PathBuf>, LearnerError> {
+/// The distinct files of an index beside it, in the order of their names.
+pub(crate) fn shards(index: &Path) -> Result<Vec<String>, LearnerError> {
     let text = fs::read_to_string(index).map_err(|source| LearnerError::Io { file: index.into(), source })?;
     let parsed: Index =
         serde_json::from_str(&text).map_err(|source| LearnerError::Json { file: index.into(), source })?;
@@ -134,7 +136,7 @@ fn shards(directory: &Path, index: &Path) -> Result<Vec<PathBuf>, LearnerError> 
     let mut names: Vec<String> = parsed.weight_map.into_values().collect();
     names.sort_unstable();
     names.dedup();
-    Ok(names.into_iter().map(|name| directory.join(name)).collect())
+    Ok(names)
 }
 
 /// Little-endian values as f32; none for other element types.
