@@ -12,15 +12,17 @@ impl GroupedAdapter {
     /// If there is no head of this form; [`Model::check`](crate::Model::check) finds such a specification.
     pub(crate) fn classify(&self, form: HeadForm, features: Tensor<2>) -> Tensor<2> {
         let features = match form.hidden {
-            Some((layer, activation)) => activation.apply(self.head_layer(layer, features)),
+            Some((layer, activation)) => activation.apply(self.head_layer(form, layer, features)),
             None => features,
         };
-        self.head_layer(form.output, features)
+        self.head_layer(form, form.output, features)
     }
 
-    fn head_layer(&self, layer: &str, x: Tensor<2>) -> Tensor<2> {
-        let tensors = HeadForm::tensors(layer).map(|name| self.value(&ParameterKey::Head(name)));
-        let [Some(weight), Some(bias)] = tensors else { panic!("the adapter has no {layer} with weight and bias") };
+    fn head_layer(&self, form: HeadForm, layer: &str, x: Tensor<2>) -> Tensor<2> {
+        let [weight, bias] = HeadForm::tensors(layer).map(|name| self.value(&ParameterKey::Head(name)));
+        let Some(weight) = weight.filter(|_| bias.is_some() == form.biases) else {
+            panic!("the adapter has no {layer} as the model needs it")
+        };
         ops::grouped_linear(x, weight, bias, self.examples())
     }
 }

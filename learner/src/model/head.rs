@@ -10,6 +10,8 @@ pub struct HeadForm {
     pub hidden: Option<(&'static str, Activation)>,
     /// The layer with one row for each label.
     pub output: &'static str,
+    /// Whether its layers have biases.
+    pub biases: bool,
 }
 
 /// What a head applies to the output of its hidden layer.
@@ -32,15 +34,17 @@ impl Activation {
 
 impl HeadForm {
     /// One layer, [`HEAD_WEIGHT`](crate::HEAD_WEIGHT) and [`HEAD_BIAS`](crate::HEAD_BIAS).
-    pub const LINEAR: Self = Self { hidden: None, output: "classifier" };
+    pub const LINEAR: Self = Self { hidden: None, output: "classifier", biases: true };
     /// `transformers`' `RobertaClassificationHead`.
     pub const ROBERTA: Self =
-        Self { hidden: Some(("classifier.dense", Activation::Tanh)), output: "classifier.out_proj" };
+        Self { hidden: Some(("classifier.dense", Activation::Tanh)), output: "classifier.out_proj", biases: true };
     /// The two layers of `DistilBertForSequenceClassification`.
-    pub const DISTILBERT: Self = Self { hidden: Some(("pre_classifier", Activation::Relu)), output: "classifier" };
-
+    pub const DISTILBERT: Self =
+        Self { hidden: Some(("pre_classifier", Activation::Relu)), output: "classifier", biases: true };
+    /// The one layer, without a bias, of the classes of `transformers` that classify sequences by a decoder.
+    pub const DECODER: Self = Self { hidden: None, output: "score", biases: false };
     /// `timm`'s one layer.
-    pub const TIMM: Self = Self { hidden: None, output: "head" };
+    pub const TIMM: Self = Self { hidden: None, output: "head", biases: true };
 
     /// Names of a layer's weight, `[d_out, d_in]`, and of its bias, `[d_out]`.
     #[must_use]
@@ -55,7 +59,8 @@ impl HeadForm {
         let layers = hidden.into_iter().chain([(self.output, labels)]);
         let tensors = layers.flat_map(|(layer, d_out)| {
             let [weight, bias] = Self::tensors(layer);
-            [(weight, vec![d_out, width]), (bias, vec![d_out])]
+            let bias = self.biases.then(|| (bias, vec![d_out]));
+            [(weight, vec![d_out, width])].into_iter().chain(bias)
         });
         tensors.collect()
     }
@@ -63,8 +68,8 @@ impl HeadForm {
     /// The number of labels of a head in this form; none for another head.
     #[must_use]
     pub fn labels(&self, head: &HeadSpec, width: usize) -> Option<usize> {
-        let [_, bias] = Self::tensors(self.output);
-        let labels = head.get(&bias).and_then(|shape| shape.first()).copied()?;
+        let [weight, _] = Self::tensors(self.output);
+        let labels = head.get(&weight).and_then(|shape| shape.first()).copied()?;
         (labels > 0 && *head == self.spec(width, labels)).then_some(labels)
     }
 }
@@ -85,5 +90,8 @@ mod tests {
         assert_eq!(HeadForm::ROBERTA.labels(&roberta, 4), Some(3));
         assert_eq!(HeadForm::ROBERTA.labels(&roberta, 5), None);
         assert_eq!(HeadForm::LINEAR.labels(&roberta, 4), None);
+        let score = HeadForm::DECODER.spec(4, 3);
+        assert_eq!(score.keys().collect::<Vec<_>>(), ["score.weight"]);
+        assert_eq!((HeadForm::DECODER.labels(&score, 4), HeadForm::LINEAR.labels(&score, 4)), (Some(3), None));
     }
 }

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 
 use self::layer::Layer;
 use super::{
-    Decoder, KeyValueCache, Model,
+    Decoder, HeadForm, KeyValueCache, Model,
     linear::FrozenLayers,
     pass::{Pass, select},
     weights::{Loader, RmsNorm, Weights},
@@ -29,14 +29,24 @@ pub struct Llama {
     embedding: Tensor<2>,
     layers: Vec<Layer>,
     norm: RmsNorm,
-    /// `[vocab_size, hidden_size]`; the embedding itself if the two are tied.
-    output: FrozenWeight,
+    output: Output,
     frozen: FrozenLayers,
 }
 
+/// What a decoder predicts.
+#[derive(Debug)]
+enum Output {
+    /// Tokens, by `[vocab_size, hidden_size]`; the embedding itself if the two are tied.
+    Tokens(Box<FrozenWeight>),
+    /// Labels, by a head that is part of the adapters.
+    Labels,
+}
+
 impl Llama {
+    /// A model that predicts tokens, or labels if it `classifies`.
     pub(super) fn load<W: Weights>(
         config: LlamaConfig,
+        classifies: bool,
         weights: &mut W,
         device: &Device,
     ) -> Result<Self, LearnerError> {
@@ -46,17 +56,17 @@ impl Llama {
         let layers: Vec<Layer> =
             (0..config.num_hidden_layers).map(|index| Layer::load(loader, &config, index)).collect::<Result<_, _>>()?;
         let norm = loader.rms_norm("model.norm", width, config.rms_norm_eps)?;
-        let output = if config.tie_word_embeddings {
-            embedding.clone()
-        } else {
-            loader.tensor("lm_head.weight", [vocabulary, width])?
+        let output = match (classifies, config.tie_word_embeddings) {
+            (true, _) => Output::Labels,
+            (false, true) => Output::Tokens(Box::new(embedding.clone().into())),
+            (false, false) => Output::Tokens(Box::new(loader.tensor("lm_head.weight", [vocabulary, width])?.into())),
         };
         let frozen = FrozenLayers::of(layers.iter().flat_map(Layer::linears), device);
-        Ok(Self { config, embedding, layers, norm, output: output.into(), frozen })
+        Ok(Self { config, embedding, layers, norm, output, frozen })
     }
 
-    /// Hidden states of the rows that predict, `[predictions, hidden_size]`.
-    fn encode(&self, pass: &mut Pass<'_>, tokens: &[u32], next: &NextTokens) -> Tensor<2> {
+    /// Hidden states of the rows that predict, `[predictions, hidden_size]`: their places, and their number in each sequence.
+    fn encode(&self, pass: &mut Pass<'_>, tokens: &[u32], rows: &[u32], counts: Vec<usize>) -> Tensor<2> {
         let longest = pass.lengths().iter().copied().max().unwrap_or(0);
         let positions = pass.lengths().iter().flat_map(|&length| 0..length as i32).collect();
         let angles = self.config.rope.angles(0..longest, &self.device()).at(positions);
@@ -65,12 +75,25 @@ impl Llama {
             let mut mixed = layer.attend(pass, &x, &angles);
             if index + 1 == self.layers.len() {
                 // Nobody looks at the other rows any more.
-                let kept = pass.keep_rows(&next.rows, next.counts.clone());
+                let kept = pass.keep_rows(rows, counts.clone());
                 (x, mixed) = (kept.of(x), kept.of(mixed));
             }
             x = layer.finish(pass, x, mixed);
         }
         self.norm.apply(x)
+    }
+
+    /// The place of each sequence's last token that is no padding, among all; a sequence of nothing else has its first one.
+    fn last_tokens(&self, tokens: &[u32], lengths: &[usize]) -> Vec<u32> {
+        let (mut rest, mut start) = (tokens, 0);
+        let place = |&length: &usize| {
+            let (own, later) = rest.split_at(length);
+            let last = own.iter().rposition(|token| Some(*token) != self.config.padding).unwrap_or(0);
+            let place = start + last;
+            (rest, start) = (later, start + length);
+            place as u32
+        };
+        lengths.iter().map(place).collect()
     }
 
     fn embed(&self, tokens: &[u32]) -> Tensor<2> {
@@ -96,14 +119,24 @@ impl Model for Llama {
         let Inputs::Tokens { tokens, lengths } = &batch.inputs else {
             panic!("a language model reads tokens, the batch has images");
         };
-        let Targets::Tokens(next) = &batch.targets else {
-            panic!("a language model predicts tokens, the batch has labels");
+        let (rows, counts) = match (&self.output, &batch.targets) {
+            (Output::Tokens(_), Targets::Tokens(NextTokens { rows, counts, .. })) => (rows.clone(), counts.clone()),
+            (Output::Labels, Targets::Labels(_)) => (self.last_tokens(&tokens.ids, lengths), vec![1; lengths.len()]),
+            (Output::Tokens(_), Targets::Labels(_)) => panic!("a language model predicts tokens, the batch has labels"),
+            (Output::Labels, Targets::Tokens(_)) => panic!("the model predicts labels, the batch asks for tokens"),
         };
-        self.encode(&mut Pass::new(lengths.clone(), adapters, dropout), &tokens.ids, next)
+        self.encode(&mut Pass::new(lengths.clone(), adapters, dropout), &tokens.ids, &rows, counts)
     }
 
     fn decoder(&self) -> Option<&dyn Decoder> {
-        Some(self)
+        match self.output {
+            Output::Tokens(_) => Some(self),
+            Output::Labels => None,
+        }
+    }
+
+    fn head(&self) -> HeadForm {
+        HeadForm::DECODER
     }
 }
 
@@ -125,7 +158,11 @@ impl Decoder for Llama {
     }
 
     fn logits(&self, features: Tensor<2>) -> Tensor<2> {
-        ops::linear(features, self.output.clone(), None)
+        match &self.output {
+            Output::Tokens(weight) => ops::linear(features, FrozenWeight::clone(weight), None),
+            // Nobody gets a decoder of such a model.
+            Output::Labels => panic!("a model that predicts labels has no output layer for tokens"),
+        }
     }
 
     fn next(&self, tokens: &[&[u32]], cache: &mut KeyValueCache, adapters: Option<&GroupedAdapter>) -> Tensor<2> {

@@ -13,6 +13,7 @@ pub enum Pooling {
     Cls,
     /// What the family's own class for the classification of sequences does in `transformers`. BERT: the first token's row
     /// through the checkpoint's pooler, a linear layer and a tanh. RoBERTa, XLM-R and DistilBERT: the first token's row, and
-    /// a head of two layers that is trained.
+    /// a head of two layers that is trained. Decoders, which then predict labels in place of tokens: the row of the last token
+    /// that is no padding, and one layer without a bias, `score`.
     Pooler,
 }

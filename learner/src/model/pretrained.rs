@@ -30,8 +30,8 @@ pub(crate) const CONFIG: &str = "config.json";
 /// for models that read texts, `tokenizer.json`; for those that read images, `preprocessor_config.json` where there is one.
 /// The weights are read once and become f32 on the device.
 ///
-/// Without a pooling it is the family's own: the class token of vision transformers, else the mean. Decoders have none:
-/// `pooling` says nothing to them.
+/// Without a pooling it is the family's own: the class token of vision transformers, else the mean. Decoders predict tokens,
+/// or labels with [`Pooling::Pooler`] and where `config.json` names a class that does.
 ///
 /// # Errors
 /// Names the file and the key, tensor or token that is missing or does not fit; a `model_type` of none of the families.
@@ -40,11 +40,12 @@ pub fn load_pretrained(
     pooling: impl Into<Option<Pooling>>,
     device: &Device,
 ) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
-    let kind = Kind::of(directory)?;
+    let pooling = pooling.into();
+    let kind = Kind::of(directory, pooling)?;
     // What is small first: a wrong tokenizer is found before the large files are read.
     let preprocessor = kind.preprocessor(directory)?;
     let kind = kind.ending_with(&preprocessor);
-    let model = kind.load(directory, pooling.into(), &mut Checkpoint::open(directory, device)?, device)?;
+    let model = kind.load(directory, pooling, &mut Checkpoint::open(directory, device)?, device)?;
     Ok((model, preprocessor))
 }
 
@@ -58,24 +59,29 @@ pub fn random_pretrained(
     seed: Seed,
     device: &Device,
 ) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
-    let kind = Kind::of(directory)?;
+    let pooling = pooling.into();
+    let kind = Kind::of(directory, pooling)?;
     let preprocessor = kind.preprocessor(directory)?;
     let kind = kind.ending_with(&preprocessor);
     let mut weights = RandomWeights { seed, deviation: kind.deviation(), device: device.clone() };
-    Ok((kind.load(directory, pooling.into(), &mut weights, device)?, preprocessor))
+    Ok((kind.load(directory, pooling, &mut weights, device)?, preprocessor))
 }
 
 /// A model before its weights.
 #[derive(Debug)]
 pub(super) enum Kind {
     Bert(BertConfig),
+    /// A decoder that predicts tokens.
     Llama(LlamaConfig),
+    /// A decoder that predicts labels.
+    LlamaClassifier(LlamaConfig),
     Vision(VisionConfig),
 }
 
 impl Kind {
-    /// The family that a directory's `config.json` names, and its configuration.
-    pub(super) fn of(directory: &Path) -> Result<Self, LearnerError> {
+    /// The family that a directory's `config.json` names, and its configuration. A decoder predicts labels where the pooling
+    /// asked for is that of the classes that do, or where the file names one and nothing else is asked for.
+    pub(super) fn of(directory: &Path, asked: Option<Pooling>) -> Result<Self, LearnerError> {
         let file = directory.join(CONFIG);
         let text = fs::read_to_string(&file).map_err(|source| LearnerError::Io { file: file.clone(), source })?;
         let value: Value =
@@ -85,7 +91,11 @@ impl Kind {
         }
         match value.get("model_type").and_then(Value::as_str) {
             Some(name) if Family::find(name).is_some() => BertConfig::from_directory(directory).map(Self::Bert),
-            Some(name) if LlamaConfig::MODEL_TYPES.contains(&name) => LlamaConfig::new(&file, &value).map(Self::Llama),
+            Some(name) if LlamaConfig::MODEL_TYPES.contains(&name) => {
+                let config = LlamaConfig::new(&file, &value)?;
+                let classifies = asked.map_or(config.classifies, |pooling| pooling == Pooling::Pooler);
+                Ok(if classifies { Self::LlamaClassifier(config) } else { Self::Llama(config) })
+            }
             found => {
                 let found = found.unwrap_or("absent").to_owned();
                 let known = FAMILIES.iter().map(|family| family.model_type).chain(LlamaConfig::MODEL_TYPES);
@@ -111,6 +121,7 @@ impl Kind {
         match self {
             Self::Bert(_) => Some(asked.unwrap_or_default()),
             Self::Llama(_) => None,
+            Self::LlamaClassifier(_) => Some(Pooling::Pooler),
             Self::Vision(config) => Some(asked.unwrap_or(config.usual_pooling())),
         }
     }
@@ -118,7 +129,7 @@ impl Kind {
     /// PEFT's name for what the model is used for; it has none for images.
     pub(super) fn task_type(&self, asked: Option<Pooling>) -> Option<&'static str> {
         match (self, asked) {
-            (Self::Bert(_), Some(Pooling::Pooler)) => Some("SEQ_CLS"),
+            (Self::Bert(_), Some(Pooling::Pooler)) | (Self::LlamaClassifier(_), _) => Some("SEQ_CLS"),
             (Self::Bert(_), _) => Some("FEATURE_EXTRACTION"),
             (Self::Llama(_), _) => Some("CAUSAL_LM"),
             (Self::Vision(_), _) => None,
@@ -128,7 +139,7 @@ impl Kind {
     /// The files beside the weights that decide what the model computes of a row.
     pub(super) fn files(&self, directory: &Path) -> Vec<PathBuf> {
         let (needed, optional): (&[&str], &[&str]) = match self {
-            Self::Bert(_) => (&[CONFIG, TOKENIZER], &[]),
+            Self::Bert(_) | Self::LlamaClassifier(_) => (&[CONFIG, TOKENIZER], &[]),
             // The others decide what a response is.
             Self::Llama(_) => (&[CONFIG, TOKENIZER], &[TOKENIZER_CONFIG, CHAT_TEMPLATE]),
             Self::Vision(_) => (&[CONFIG], &[PREPROCESSOR]),
@@ -148,6 +159,10 @@ impl Kind {
             Self::Bert(config) => {
                 Ok(Preprocessor::Text(Box::new(tokenizer(config.vocab_size)?.within(config.positions())?)))
             }
+            Self::LlamaClassifier(config) => {
+                let tokenizer = tokenizer(config.vocab_size)?.within(config.max_position_embeddings)?;
+                Ok(Preprocessor::Text(Box::new(tokenizer)))
+            }
             Self::Llama(config) => {
                 let longest = config.max_position_embeddings;
                 Ok(Preprocessor::Passages { tokenizer: Box::new(tokenizer(config.vocab_size)?), longest })
@@ -162,7 +177,7 @@ impl Kind {
     fn deviation(&self) -> Deviation {
         match self {
             Self::Bert(config) => Deviation::Fixed(config.initializer_range),
-            Self::Llama(config) => Deviation::Fixed(config.initializer_range),
+            Self::Llama(config) | Self::LlamaClassifier(config) => Deviation::Fixed(config.initializer_range),
             Self::Vision(_) => Deviation::FanIn,
         }
     }
@@ -177,7 +192,8 @@ impl Kind {
         let pooling = self.pooling(asked).unwrap_or_default();
         match self {
             Self::Bert(config) => Ok(Arc::new(Bert::load(&config, pooling, weights, device)?)),
-            Self::Llama(config) => Ok(Arc::new(Llama::load(config, weights, device)?)),
+            Self::Llama(config) => Ok(Arc::new(Llama::load(config, false, weights, device)?)),
+            Self::LlamaClassifier(config) => Ok(Arc::new(Llama::load(config, true, weights, device)?)),
             Self::Vision(config) => config.load(&directory.join(CONFIG), pooling, weights, device),
         }
     }

@@ -31,7 +31,7 @@ pub struct ModelConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// How token or patch states become one vector: `mean`, `cls` or `pooler`; by default `cls` for vision transformers
-    /// and `mean` for all others. Decoders predict each token: it says nothing to them.
+    /// and `mean` for all others. Decoders predict each next token, and with `pooler` labels by the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
     /// Ignore the checkpoint's values and draw random ones: the control of every claim about pretraining.
@@ -86,7 +86,7 @@ impl BaseModel {
     /// # Errors
     /// As [`load_pretrained`]; weights files are neither needed nor read.
     pub fn preprocessor(&self) -> Result<Preprocessor, LearnerError> {
-        Kind::of(&self.directory)?.preprocessor(&self.directory)
+        Kind::of(&self.directory, self.pooling)?.preprocessor(&self.directory)
     }
 
     /// Identity of everything that decides what the model computes: names and bytes of its files, and the pooling.
@@ -96,7 +96,7 @@ impl BaseModel {
     /// # Errors
     /// A file that is missing or cannot be read.
     pub fn digest(&self) -> Result<Digest, LearnerError> {
-        let kind = Kind::of(&self.directory)?;
+        let kind = Kind::of(&self.directory, self.pooling)?;
         let mut files = kind.files(&self.directory);
         files.extend(weights_files(&self.directory)?);
         files.sort();
@@ -113,7 +113,7 @@ impl BaseModel {
     #[must_use]
     pub fn peft(&self, dropout: f64) -> PeftOptions {
         // A model that cannot be read is found when it is loaded.
-        let task_type = Kind::of(&self.directory).ok().and_then(|kind| kind.task_type(self.pooling));
+        let task_type = Kind::of(&self.directory, self.pooling).ok().and_then(|kind| kind.task_type(self.pooling));
         let (base_model, task_type) = (self.name.clone(), task_type.map(str::to_owned));
         PeftOptions { base_model, task_type, dropout }
     }

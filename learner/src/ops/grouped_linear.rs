@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-/// `x Wᵀ + b` with `weight` `[G, d_out, d_in]` and `bias` `[G, d_out, 1]`: group `g` owns the next `rows[g]` rows of `x`.
+/// `x Wᵀ + b` with `weight` `[G, d_out, d_in]` and `bias` `[G, d_out, 1]`, if there is one: group `g` owns the next `rows[g]` rows of `x`.
 ///
 /// A head is a thousandth of an encoder's work, so plain tensor operations serve on every device.
 ///
@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 ///
 /// If the row counts do not sum to the rows of `x`, or their number is not `G`.
 #[must_use]
-pub fn grouped_linear(x: Tensor<2>, weight: Tensor<3>, bias: Tensor<3>, rows: &[usize]) -> Tensor<2> {
+pub fn grouped_linear(x: Tensor<2>, weight: Tensor<3>, bias: Option<Tensor<3>>, rows: &[usize]) -> Tensor<2> {
     let [groups, d_out, d_in] = weight.dims();
     assert_eq!(rows.iter().sum::<usize>(), x.dims()[0], "row counts must sum to the number of rows");
     assert_eq!(rows.len(), groups, "every group of weights needs a row count");
@@ -19,8 +19,11 @@ pub fn grouped_linear(x: Tensor<2>, weight: Tensor<3>, bias: Tensor<3>, rows: &[
     for (group, &count) in rows.iter().enumerate().filter(|(_, count)| **count > 0) {
         let own = x.clone().slice([start..start + count, 0..d_in]);
         let weight = weight.clone().narrow(0, group, 1).reshape([d_out, d_in]);
-        let bias = bias.clone().narrow(0, group, 1).reshape([1, d_out]);
-        outputs.push(own.matmul(weight.transpose()) + bias);
+        let y = own.matmul(weight.transpose());
+        outputs.push(match &bias {
+            Some(bias) => y + bias.clone().narrow(0, group, 1).reshape([1, d_out]),
+            None => y,
+        });
         start += count;
     }
     Tensor::cat(outputs, 0)
@@ -34,7 +37,7 @@ mod tests {
     #[test]
     fn every_group_is_the_plain_layer_on_its_own_rows() {
         let (x, weight, bias) = (leaf([7, 5], 1), leaf([3, 2, 5], 2), leaf([3, 2, 1], 3));
-        let y = grouped_linear(x.clone(), weight.clone(), bias.clone(), &[4, 0, 3]);
+        let y = grouped_linear(x.clone(), weight.clone(), Some(bias.clone()), &[4, 0, 3]);
         let grads = weighted_sum(y.clone()).backward();
         let weights = constant([7, 2], 99);
         // Sums of at most five products of numbers below one.

@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::rope::{Rope, RopeParameters};
 use crate::{LearnerError, ops::CausalHeads};
 
+/// How the names of `transformers`' classes for the classification of sequences end.
+const CLASSIFIER: &str = "ForSequenceClassification";
+
 /// What decides the shapes and functions of a decoder, in the names of `transformers`.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::model) struct LlamaConfig {
@@ -28,6 +31,9 @@ pub(in crate::model) struct LlamaConfig {
     pub(super) head_norms: bool,
     pub(super) rope: Rope,
     pub(super) end_tokens: Vec<u32>,
+    pub(super) padding: Option<u32>,
+    /// Whether the file says that the weights are those of a class for the classification of sequences.
+    pub(in crate::model) classifies: bool,
     /// Attention window of each layer.
     windows: Vec<Option<usize>>,
 }
@@ -83,6 +89,10 @@ struct Raw {
     max_window_layers: usize,
     layer_types: Option<Vec<String>>,
     eos_token_id: Option<OneOrMore>,
+    /// Some files have a negative number where there is none.
+    pad_token_id: Option<i64>,
+    #[serde(default)]
+    architectures: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,6 +166,8 @@ impl LlamaConfig {
                 Some(OneOrMore::One(token)) => vec![token],
                 Some(OneOrMore::More(tokens)) => tokens,
             },
+            padding: raw.pad_token_id.and_then(|token| token.try_into().ok()),
+            classifies: raw.architectures.iter().flatten().any(|name| name.ends_with(CLASSIFIER)),
             vocab_size: raw.vocab_size,
             initializer_range: raw.initializer_range,
             hidden_size: raw.hidden_size,
