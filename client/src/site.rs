@@ -87,6 +87,12 @@ impl Site {
         &self.model
     }
 
+    /// Tokens of a row at most.
+    #[must_use]
+    pub fn max_length(&self) -> usize {
+        self.config.data.max_length
+    }
+
     /// Where the base model's files are.
     #[must_use]
     pub fn base(&self) -> &BaseModel {

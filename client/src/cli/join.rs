@@ -50,6 +50,7 @@ pub(super) fn join(args: &JoinArgs) -> Result<Answer, CliError> {
         link.beside(renewal::keep_young(dialer, identity, shown, backoff, reconnect));
     }
     let trainer = SiteTrainer::new(site, terms.clone(), watch, root.clone(), args.accept_changed_data)
+        .with_progress(progress.clone())
         .with_budget(config.privacy.as_ref().map(|privacy| Budget::new(privacy, &config.state_dir)));
     let mut session = Session::new(link, trainer, DiskStore::new(root, terms));
     let outcome = session.run();

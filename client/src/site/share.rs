@@ -34,6 +34,16 @@ pub struct Share {
     pub left_out: usize,
 }
 
+impl Share {
+    /// How many rows were left out and why, for sequences of at most `max_length` tokens; none where all were used.
+    #[must_use]
+    pub fn left_out_words(&self, max_length: usize) -> Option<String> {
+        let rows = self.left_out;
+        let words = || format!("rows left out: {rows}; prompts leave no room for a response in {max_length} tokens");
+        (rows > 0).then(words)
+    }
+}
+
 impl SharedRows {
     /// Reads a site's files for the model of a preprocessor. The federation's seed decides what is held out, its labels
     /// decide their numbers; they mean nothing to a language model.

@@ -7,7 +7,7 @@ use fedlora_learner::{Job, LocalOutcome, LocalTrainer, Trainer, Watch};
 
 use super::{Fingerprint, Site, SiteError};
 use crate::{
-    Terms,
+    Progress, Terms,
     budget::{Books, Budget, BudgetError},
     state::run_folder,
     terms::{Current, RunInfo},
@@ -22,6 +22,7 @@ pub struct SiteTrainer {
     root: PathBuf,
     accept_changed_data: bool,
     budget: Option<Budget>,
+    progress: Progress,
     prepared: Option<Prepared>,
 }
 
@@ -41,13 +42,21 @@ impl SiteTrainer {
     /// `accept_changed_data` says that data other than before are meant.
     #[must_use]
     pub fn new(site: Site, terms: Terms, watch: Watch, root: PathBuf, accept_changed_data: bool) -> Self {
-        Self { site, terms, watch, root, accept_changed_data, budget: None, prepared: None }
+        let progress = Progress::silent();
+        Self { site, terms, watch, root, accept_changed_data, budget: None, progress, prepared: None }
     }
 
     /// Trains privately within a budget, or not at all. Without one, private training is refused.
     #[must_use]
     pub fn with_budget(mut self, budget: Option<Budget>) -> Self {
         self.budget = budget;
+        self
+    }
+
+    /// Tells of rows that are left out.
+    #[must_use]
+    pub fn with_progress(mut self, progress: Progress) -> Self {
+        self.progress = progress;
         self
     }
 
@@ -78,6 +87,9 @@ impl SiteTrainer {
         let share = self.site.share(Seed(seed), client, &run.labels)?;
         let fingerprint = Fingerprint::take(share.files.iter().cloned())?;
         fingerprint.remember(&run_folder(&self.root, &run).join("data.json"), self.accept_changed_data)?;
+        if let Some(words) = share.left_out_words(self.site.max_length()) {
+            self.progress.warn(&words);
+        }
         // Accepted once: a change while the process lives is a new one.
         self.accept_changed_data = false;
         let shards = Arc::new(BTreeMap::from([(client, share.rows)]));
