@@ -1,21 +1,27 @@
-//! One LoRA training step and one local epoch of a MiniLM-sized encoder, to be set beside PyTorch and PEFT
+//! One LoRA training step and one local epoch of an encoder of texts or images, to be set beside PyTorch and PEFT
 //! (`tests/peers/`).
 //!
 //! ```text
-//! cargo bench -p fedlora-learner --bench train_step -- [MODEL_DIR [DATA]] [--threads N]
+//! cargo bench -p fedlora-learner --bench train_step -- [MODEL_DIR [DATA]] [--threads N] [--batch N] [--tokens N]
 //! ```
-//! `MODEL_DIR` is a Hugging Face directory; `DATA` labelled texts of which one client trains on 400 rows. Every line is
-//! the median and the best of some runs, in milliseconds.
+//! `MODEL_DIR` is a Hugging Face directory (`tests/peers/make_models.py` makes some of usual sizes); `DATA` labelled texts of
+//! which one client trains on 400 rows. A step has 32 texts of 64 tokens, or 32 images, unless something else is said. Every
+//! line is the median and the best of some runs, in milliseconds.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use fedlora_adapter::{
     Adapter, AdapterKind, AdapterSpec, ClientId, Digest, Directive, Factors, HeadPolicy, LocalHyperparameters,
-    LocalWork, NoiseLevel, Optimizer, PrivacyTerms, Purpose, RoundId, RoundPlan, Schedule, Seed, Tensor,
+    LocalWork, ModuleName, NoiseLevel, Optimizer, PrivacyTerms, Purpose, RoundId, RoundPlan, Schedule, Seed, Tensor,
 };
 use fedlora_learner::{
-    DataConfig, Dataset, Job, LoadedText, LocalTrainer, Model, Pooling, Tokens, Trainer, device, load_pretrained,
-    target_modules,
+    DataConfig, Dataset, Image, ImageProcessor, Job, LoadedText, LocalTrainer, Model, Preprocessor, Tokens, Trainer,
+    device, load_pretrained, target_modules,
 };
 use rand::RngExt;
 
@@ -29,21 +35,28 @@ struct Arguments {
     model: PathBuf,
     data: Option<PathBuf>,
     threads: usize,
+    batch: usize,
+    tokens: usize,
 }
 
 fn arguments() -> Option<Arguments> {
     // Cargo adds flags of its own.
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
-    let (mut paths, mut threads) = (Vec::new(), 2);
+    let (mut paths, [mut threads, mut batch, mut tokens]) = (Vec::new(), [2, 32, 64]);
     while let Some(word) = words.next() {
-        if word == "--threads" {
-            threads = words.next()?.parse().ok()?;
-        } else {
-            paths.push(PathBuf::from(word));
-        }
+        let number = match word.as_str() {
+            "--threads" => &mut threads,
+            "--batch" => &mut batch,
+            "--tokens" => &mut tokens,
+            _ => {
+                paths.push(PathBuf::from(word));
+                continue;
+            }
+        };
+        *number = words.next()?.parse().ok()?;
     }
     let mut paths = paths.into_iter();
-    Some(Arguments { model: paths.next()?, data: paths.next(), threads })
+    Some(Arguments { model: paths.next()?, data: paths.next(), threads, batch, tokens })
 }
 
 fn main() {
@@ -57,28 +70,34 @@ fn main() {
 
 fn measure(arguments: &Arguments) {
     let device = device("cpu").expect("the CPU");
-    let (model, preprocessor) = load_pretrained(&arguments.model, Pooling::Mean, &device).expect("a model directory");
-    let tokenizer = preprocessor.into_text().expect("a model of texts");
-    let step = uniform(32, 64);
-    let all =
-        Training { targets: &["query", "value"], factors: Factors::Both, head: HeadPolicy::Shared, privacy: None };
+    let (model, preprocessor) = load_pretrained(&arguments.model, None, &device).expect("a model directory");
+    let &Arguments { batch, tokens, .. } = arguments;
+    let (step, shape) = match &preprocessor {
+        Preprocessor::Text(_) => (uniform(batch, tokens), format!("{batch} x {tokens}")),
+        Preprocessor::Images(processor) => (pictures(batch, processor), format!("{batch} images")),
+        Preprocessor::Passages { .. } => panic!("the bench decoder_step is for language models"),
+    };
+    let names = targets(&*model);
+    let all = Training { targets: names, factors: Factors::Both, head: HeadPolicy::Shared, privacy: None, batch };
     let steps = LocalWork::Steps(STEPS);
-    report("step 32 x 64", STEPS.into(), || train(&model, &step, &all, steps));
+    report(&format!("step {shape}"), STEPS.into(), || train(&model, &step, &all, steps));
     // No layer below the last has anything to train: its backward pass is not computed at all.
-    let last = ["encoder.layer.5.attention.self.query", "encoder.layer.5.attention.self.value"];
+    let last = last_layer(&*model, names);
+    let last: Vec<&str> = last.iter().map(String::as_str).collect();
     let last = Training { targets: &last, ..all };
-    report("step 32 x 64, last layer only", STEPS.into(), || train(&model, &step, &last, steps));
-    // All 32 examples are in every batch, so that private and plain steps do the same amount of work.
+    report(&format!("step {shape}, last layer only"), STEPS.into(), || train(&model, &step, &last, steps));
+    // All examples are in every batch, so that private and plain steps do the same amount of work.
     let terms = PrivacyTerms::new(NoiseLevel::Multiplier(1.0), 1.0, 1e-5).expect("valid terms");
     let private = Training { privacy: Some(terms), ..all };
-    report("private step 32 x 64", STEPS.into(), || train(&model, &step, &private, steps));
+    report(&format!("private step {shape}"), STEPS.into(), || train(&model, &step, &private, steps));
     let b_only = Training { factors: Factors::B, head: HeadPolicy::Frozen, ..all };
-    report("step 32 x 64, B only", STEPS.into(), || train(&model, &step, &b_only, steps));
+    report(&format!("step {shape}, B only"), STEPS.into(), || train(&model, &step, &b_only, steps));
     let private = Training { privacy: Some(terms), ..b_only };
-    report("private step 32 x 64, B only", STEPS.into(), || train(&model, &step, &private, steps));
+    report(&format!("private step {shape}, B only"), STEPS.into(), || train(&model, &step, &private, steps));
     if let Some(data) = &arguments.data {
         let config = DataConfig { test_fraction: Some(0.1), max_rows: Some(400), ..DataConfig::new(data) };
         let text = LoadedText::load(&config, Seed(1)).expect("labelled texts");
+        let tokenizer = preprocessor.into_text().expect("a model of texts");
         let (rows, _) = text.tokenize(&tokenizer, 128).expect("tokens");
         let rows = Arc::new(rows);
         let tokens: usize = (0..rows.len() as u32).map(|row| rows.length(row)).sum();
@@ -87,14 +106,45 @@ fn measure(arguments: &Arguments) {
     }
 }
 
+/// What is adapted by custom: queries and values, or all of a mixer.
+fn targets(model: &dyn Model) -> &'static [&'static str] {
+    const CUSTOMS: [&[&str]; 4] = [&["query", "value"], &["q_lin", "v_lin"], &["q_proj", "v_proj"], &["qkv"]];
+    let has = |end: &str| model.adaptable().keys().any(|name| name.as_str().ends_with(&format!(".{end}")));
+    CUSTOMS.into_iter().find(|ends| ends.iter().all(|end| has(end))).unwrap_or(&["fc1", "fc2"])
+}
+
+/// The modules of these names in the last layer, by their whole names.
+fn last_layer(model: &dyn Model, ends: &[&str]) -> Vec<String> {
+    let number = |name: &str| name.split('.').find_map(|part| part.parse::<usize>().ok());
+    let names = || model.adaptable().keys().map(ModuleName::as_str);
+    let last = names().filter_map(number).max();
+    let is_meant = |name: &&str| number(name) == last && ends.iter().any(|end| name.ends_with(&format!(".{end}")));
+    names().filter(is_meant).map(str::to_owned).collect()
+}
+
+/// Pictures of random values.
+fn pictures(examples: usize, processor: &ImageProcessor) -> Arc<Dataset> {
+    let picture = Image::new(1, 256, 256, vec![0; 256 * 256]).expect("a picture");
+    let size = processor.pixels(&picture, Path::new("")).expect("the model's size").len();
+    let mut rng = Seed(1).run(Purpose::Data);
+    let pixels = (0..examples * size).map(|_| rng.random::<f32>() - 0.5).collect();
+    let (labels, names) = labels(examples);
+    Arc::new(Dataset::images(pixels, size, labels, names).expect("valid examples"))
+}
+
+/// Every second example has the other of two labels.
+fn labels(examples: usize) -> (Vec<u32>, Vec<String>) {
+    ((0..examples as u32).map(|example| example % 2).collect(), vec!["0".to_owned(), "1".to_owned()])
+}
+
 /// Sequences of one length with random tokens.
 fn uniform(examples: usize, length: usize) -> Arc<Dataset> {
     let mut rng = Seed(1).run(Purpose::Data);
     let sequences: Vec<Tokens> = (0..examples)
         .map(|_| (0..length).map(|_| 1000 + rng.random::<u32>() % 20_000).collect::<Vec<_>>().into())
         .collect();
-    let labels = (0..examples).map(|example| (example % 2) as u32).collect();
-    Arc::new(Dataset::tokens(&sequences, labels, vec!["0".to_owned(), "1".to_owned()]).expect("valid examples"))
+    let (labels, names) = labels(examples);
+    Arc::new(Dataset::tokens(&sequences, labels, names).expect("valid examples"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
@@ -118,6 +168,7 @@ struct Training<'a> {
     factors: Factors,
     head: HeadPolicy,
     privacy: Option<PrivacyTerms>,
+    batch: usize,
 }
 
 fn train(model: &Arc<dyn Model>, dataset: &Arc<Dataset>, training: &Training<'_>, work: LocalWork) {
@@ -138,7 +189,7 @@ fn start(model: &dyn Model, targets: &[&str]) -> Adapter {
         alpha: 16.0,
         use_rslora: false,
         projection_seed: 0,
-        modules: target_modules(model, &targets).expect("modules of a BERT with six layers"),
+        modules: target_modules(model, &targets).expect("modules of the model"),
         head: model.head_spec(2),
     };
     let (spec, mut modules, head) = Adapter::zeros(Arc::new(spec)).expect("a valid specification").into_parts();
@@ -161,7 +212,7 @@ fn plan(start: &Adapter, training: &Training<'_>, work: LocalWork) -> RoundPlan 
         seed: 1,
         local: LocalHyperparameters {
             work,
-            batch_size: 32,
+            batch_size: training.batch,
             learning_rate: 1e-3,
             optimizer: Optimizer::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0 },
             schedule: Schedule::Constant,
