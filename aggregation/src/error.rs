@@ -35,7 +35,7 @@ pub enum AggregationError {
     /// Differential privacy releases one mean of the clients' changes, and the method needs more.
     #[error(
         "this method asks more of the clients than the mean of their changes, which is all that central privacy releases; \
-         use fedavg, ffa-lora, ffa-orthonormal, fedsa-lora or fedsvd"
+         use fedavg, ffa-lora, ffa-orthonormal, fedsa-lora, fedsvd or rolora"
     )]
     NotFromMean,
     /// Clipping or noise that is not possible.

@@ -46,6 +46,25 @@ pub(crate) fn thin_r(matrix: Matrix) -> Matrix {
     matrix.qr().unpack_r()
 }
 
+/// The matrices side by side; all have the same number of rows, and there is one at least.
+pub(crate) fn beside(parts: &[Matrix]) -> Matrix {
+    let columns = parts.iter().map(Matrix::ncols).sum();
+    let rows = parts.first().map_or(0, Matrix::nrows);
+    Matrix::from_iterator(rows, columns, parts.iter().flat_map(|part| part.iter().copied()))
+}
+
+/// The matrices one below the other; all have the same number of columns, and there is one at least.
+pub(crate) fn below(parts: &[Matrix]) -> Matrix {
+    let rows = parts.iter().map(Matrix::nrows).sum();
+    let mut whole = Matrix::zeros(rows, parts.first().map_or(0, Matrix::ncols));
+    let mut first = 0;
+    for part in parts {
+        whole.rows_mut(first, part.nrows()).copy_from(part);
+        first += part.nrows();
+    }
+    whole
+}
+
 /// `sum(left ∘ right)`: the Frobenius inner product.
 pub(crate) fn inner(left: &Matrix, right: &Matrix) -> f64 {
     left.dot(right)

@@ -9,10 +9,12 @@ mod fedavg;
 mod fedsa_lora;
 mod fedsvd;
 mod ffa_lora;
+mod flexlora;
 mod geometric_median;
 mod krum;
 mod local_only;
 mod lora_fair;
+mod rolora;
 mod trimmed_mean;
 
 use std::fmt;
@@ -32,6 +34,8 @@ pub const METHODS: &[Method] = &[
     fedsa_lora::VERA,
     lora_fair::METHOD,
     fedsvd::METHOD,
+    flexlora::METHOD,
+    rolora::METHOD,
     coordinate_median::METHOD,
     trimmed_mean::METHOD,
     geometric_median::METHOD,

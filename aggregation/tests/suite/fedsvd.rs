@@ -7,8 +7,8 @@ use fedlora_aggregation::{AggregationError, Init, initial};
 use proptest::prelude::*;
 
 use crate::support::{
-    Dense, F32, assert_close, awkward, clients, dense, factors, mean_products, near, products, random, spec, step,
-    step_of, strategy,
+    Dense, F32, assert_canonical, assert_close, awkward, clients, dense, factors, mean_products, near, products,
+    random, spec, step, step_of, strategy,
 };
 
 /// The clients as the server knows them: `A` is the server's.
@@ -18,26 +18,6 @@ fn as_sent(previous: &Adapter, clients: &[(f64, Adapter)]) -> Vec<(f64, Adapter)
         .iter()
         .map(|(weight, one)| (*weight, AdapterUpdate::select(one, directive).complete(previous).expect("one spec")))
         .collect()
-}
-
-/// `A Aᵀ = I`, and `Bᵀ B` diagonal and descending, up to the rounding of factors to f32.
-#[track_caller]
-fn assert_canonical(adapter: &Adapter) {
-    for (a, b) in factors(adapter, Side::A).iter().zip(&factors(adapter, Side::B)) {
-        let rank = a.nrows();
-        assert!((a * a.transpose() - Dense::identity(rank, rank)).amax() < 4.0 * F32);
-        let gram = b.transpose() * b;
-        for row in 0..rank {
-            for column in 0..rank {
-                let is_small = gram[(row, column)].abs() <= 8.0 * F32 * gram.amax();
-                assert!(row == column || is_small, "{gram}");
-            }
-        }
-        assert!(gram.diagonal().as_slice().is_sorted_by(|first, second| first + 8.0 * F32 * gram.amax() >= *second));
-        for row in a.row_iter() {
-            assert!(row.max() >= row.amax(), "the largest entry is positive");
-        }
-    }
 }
 
 proptest! {

@@ -76,7 +76,7 @@ const STORED: f64 = 2.0 * f32::EPSILON as f64;
 
 #[test]
 fn averaging_methods_match() {
-    for file in ["fedavg.json", "ffa-lora.json", "fedsa-lora.json"] {
+    for file in ["fedavg.json", "ffa-lora.json", "fedsa-lora.json", "rolora.json"] {
         check(file, STORED);
     }
 }
@@ -86,6 +86,11 @@ fn fedsvd_matches_the_dense_svd() {
     for file in ["fedsvd.json", "fedsvd-sqrt.json"] {
         check(file, STORED);
     }
+}
+
+#[test]
+fn flexlora_matches_the_dense_svd_of_the_mean_product() {
+    check("flexlora.json", STORED);
 }
 
 #[test]

@@ -161,3 +161,23 @@ pub(crate) fn spread(clients: &[(f64, Adapter)]) -> f64 {
     let squares = clients.iter().map(|(_, one)| apart(&products(one), &mean).powi(2)).sum::<f64>();
     (squares / clients.len() as f64).sqrt()
 }
+
+/// Asserts that `A Aᵀ = I`, and `Bᵀ B` diagonal and descending, up to the rounding of factors to f32.
+#[track_caller]
+pub(crate) fn assert_canonical(adapter: &Adapter) {
+    for (a, b) in factors(adapter, Side::A).iter().zip(&factors(adapter, Side::B)) {
+        let rank = a.nrows();
+        assert!((a * a.transpose() - Dense::identity(rank, rank)).amax() < 4.0 * F32);
+        let gram = b.transpose() * b;
+        for row in 0..rank {
+            for column in 0..rank {
+                let is_small = gram[(row, column)].abs() <= 8.0 * F32 * gram.amax();
+                assert!(row == column || is_small, "{gram}");
+            }
+        }
+        assert!(gram.diagonal().as_slice().is_sorted_by(|first, second| first + 8.0 * F32 * gram.amax() >= *second));
+        for row in a.row_iter() {
+            assert!(row.max() >= row.amax(), "the largest entry is positive");
+        }
+    }
+}

@@ -1,10 +1,10 @@
 """Golden vectors for the aggregation crate, by dense formulas.
 
 Written for numpy 2.4.6; run `python generate.py` in this folder. Nothing here is shared with the Rust code: products
-are formed densely, FedSVD is a dense SVD, the ridge is a stacked least-squares problem, the cosine is minimised by
-long gradient descent on dense matrices, PiSSA is a dense SVD; medians are numpy's, the geometric median is the fixed
-point of the unsmoothed iteration from the mean, Krum's distances are those of dense products. All widths differ from
-each other and from the rank.
+are formed densely, FedSVD and FlexLoRA are dense SVDs, the ridge is a stacked least-squares problem, the cosine is
+minimised by long gradient descent on dense matrices, PiSSA is a dense SVD; medians are numpy's, the geometric median is
+the fixed point of the unsmoothed iteration from the mean, Krum's distances are those of dense products. All widths
+differ from each other and from the rank.
 """
 
 import json
@@ -111,6 +111,11 @@ def fedsvd(previous, mean_b, root):
     return a, b
 
 
+def flexlora(ideal):
+    u, s, vt = np.linalg.svd(ideal, full_matrices=False)
+    return fix_signs(vt[:RANK], u[:, :RANK] * s[:RANK])
+
+
 def ridge(mean_a, mean_b, ideal, lam):
     mu = lam * np.trace(mean_a @ mean_a.T) / RANK
     system = np.vstack([mean_a.T, np.sqrt(mu) * np.eye(RANK)])
@@ -181,6 +186,9 @@ def main():
     write("fedsa-lora", "fedsa-lora", "", *common, mean_a, previous["b"])
     write("fedsvd", "fedsvd", "", *common, *fedsvd(previous, mean_b, root=False))
     write("fedsvd-sqrt", "fedsvd", 'split = "sqrt"', *common, *fedsvd(previous, mean_b, root=True))
+    a, b = flexlora(ideal)
+    write("flexlora", "flexlora", "", *common, a, b, relative(b @ a, ideal))
+    write("rolora", "rolora", "", *common, previous["a"], mean_b)
     for lam in (0.0, 0.01, 1.0):
         b = ridge(mean_a, mean_b, ideal, lam)
         write(f"lora-fair-ridge-{lam}", "lora-fair", f"lambda = {lam}", *common, mean_a, b, relative(b @ mean_a, ideal))

@@ -196,7 +196,7 @@ impl RunConfig {
         central.validate(self.weighting)?;
         if !self.strategy()?.needs_only_mean() {
             let reason = "asks more of the clients than the mean of their changes, which is all that [central-privacy] \
-                          releases: use fedavg, ffa-lora, ffa-orthonormal, fedsa-lora or fedsvd";
+                          releases: use fedavg, ffa-lora, ffa-orthonormal, fedsa-lora, fedsvd or rolora";
             return Err(ConfigError::invalid("method", reason));
         }
         // The number of clients is not known yet; with any, the noise is possible or not.
