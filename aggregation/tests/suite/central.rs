@@ -159,7 +159,10 @@ fn weights_above_one_and_methods_that_ask_for_more_are_refused() {
             Err(error) => panic!("{}: {error}", method.name),
         }
     }
-    assert_eq!(refused, ["lora-fair", "coordinate-median", "trimmed-mean", "geometric-median", "krum", "multi-krum"]);
+    assert_eq!(
+        refused,
+        ["lora-fair", "flexlora", "coordinate-median", "trimmed-mean", "geometric-median", "krum", "multi-krum"]
+    );
 }
 
 #[test]

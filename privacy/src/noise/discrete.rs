@@ -33,11 +33,7 @@ impl DiscreteGaussian {
             if negative && size == 0 {
                 continue;
             }
-            let distance = u128::from(size.abs_diff(self.scale));
-            let square = distance * distance;
-            let (whole, part) = (square / u128::from(double_square), square % u128::from(double_square));
-            // The remainder of a division by a u64 fits; so many whole decays never come true, whatever their number.
-            let (whole, part) = (u64::try_from(whole).unwrap_or(u64::MAX), part as u64);
+            let (whole, part) = square_in_units(size.abs_diff(self.scale), double_square);
             if coins::decay_by(whole, rng) && coins::decay(part, double_square, rng) {
                 // A size beyond i64 has probability exp(−2³²) and more decays ahead than anybody can wait for.
                 let size = i64::try_from(size).unwrap_or(i64::MAX);
@@ -60,4 +56,15 @@ impl DiscreteGaussian {
             return low.saturating_add(self.scale.saturating_mul(high));
         }
     }
+}
+
+/// `distance²` as so many whole units and a part of one.
+fn square_in_units(distance: u64, unit: u64) -> (u64, u64) {
+    // Nearly always; 128-bit divisions take longer than all the rest of a draw.
+    if let Some(square) = distance.checked_mul(distance) {
+        return (square / unit, square % unit);
+    }
+    let (square, unit) = (u128::from(distance) * u128::from(distance), u128::from(unit));
+    // The remainder of a division by a u64 fits; so many whole decays never come true, whatever their number.
+    (u64::try_from(square / unit).unwrap_or(u64::MAX), (square % unit) as u64)
 }

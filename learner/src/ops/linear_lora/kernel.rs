@@ -244,10 +244,10 @@ fn split_rows<'a>(values: &'a mut [f32], blocks: &[Block], width: usize) -> Vec<
     split_mut(values, blocks.iter().map(|block| block.count * width))
 }
 
-/// Each group's matrix of `[G, rows, columns]`, packed.
-fn factors(factors: &FlexTensor, pack: impl Fn(View<'_>) -> Packed) -> Vec<Packed> {
+/// Each group's matrix of `[G, rows, columns]`, packed. With a group for every example they are as many as a small layer.
+fn factors(factors: &FlexTensor, pack: impl Fn(View<'_>) -> Packed + Sync) -> Vec<Packed> {
     let [_, rows, columns] = extents::<3>(factors);
-    let groups = factors.storage::<f32>().chunks_exact((rows * columns).max(1));
+    let groups = factors.storage::<f32>().par_chunks_exact((rows * columns).max(1));
     groups.map(|group| pack(View::dense(group, rows, columns))).collect()
 }
 
