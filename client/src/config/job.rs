@@ -15,7 +15,7 @@ use super::{ConfigError, explain, read_table, table};
 use crate::{SiteConfig, SiteError};
 
 /// Keys of the federation and of the simulator, which no site needs for itself.
-const FOREIGN: [&str; 19] = [
+const FOREIGN: [&str; 21] = [
     "name",
     "num-rounds",
     "num-server-rounds",
@@ -33,6 +33,8 @@ const FOREIGN: [&str; 19] = [
     "checkpoint-every",
     "cohort-size",
     "spill",
+    "people-overlap",
+    "central-privacy",
     "method",
     "faults",
 ];
@@ -278,6 +280,17 @@ mod tests {
     fn a_run_of_the_simulator_is_a_job_of_a_site() {
         let config = JobConfig::parse(PRESET.parse().expect("valid TOML")).expect("valid");
         assert_eq!((config.lora.r, config.local.batch_size, config.site.data.test_fraction), (8, 32, Some(0.2)));
+    }
+
+    #[test]
+    fn what_the_server_and_the_simulator_read_is_not_a_sites_business() {
+        let mut table = PRESET.parse::<toml::Table>().expect("valid TOML");
+        table.insert("people-overlap".to_owned(), true.into());
+        table.insert(
+            "central-privacy".to_owned(),
+            toml::Table::from_iter([("clipping-norm".to_owned(), 0.5.into())]).into(),
+        );
+        JobConfig::parse(table).expect("valid");
     }
 
     #[test]

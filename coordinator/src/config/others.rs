@@ -3,7 +3,7 @@
 use super::{ConfigError, RunConfig};
 
 /// Sections and keys of one file that clients and the simulator read.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
     "model",
     "data",
     "faults",
@@ -13,6 +13,7 @@ const OTHERS: [&str; 10] = [
     "checkpoint-every",
     "cohort-size",
     "spill",
+    "people-overlap",
     "exact-match",
 ];
 
@@ -44,9 +45,8 @@ mod tests {
 
     #[test]
     fn sections_of_clients_and_simulator_may_stand_in_the_same_file() {
-        let config =
-            parse("spill = true\nmodel.path = 'm'\ndata.path = 'd'\nfaults.dropout = 0.1\nexact-match.max-rows = 9")
-                .expect("valid");
+        let others = "spill = true\npeople-overlap = true\nmodel.path = 'm'\ndata.path = 'd'\nfaults.dropout = 0.1";
+        let config = parse(&format!("{others}\nexact-match.max-rows = 9")).expect("valid");
         assert_eq!(config.num_rounds, 2);
     }
 
