@@ -37,6 +37,15 @@ impl Adapter {
         Ok(Self { spec, modules, head })
     }
 
+    /// An adapter from parts that were checked one by one.
+    pub(crate) fn of_checked(
+        spec: Arc<AdapterSpec>,
+        modules: BTreeMap<ModuleName, LoraFactors>,
+        head: BTreeMap<String, Tensor>,
+    ) -> Self {
+        Self { spec, modules, head }
+    }
+
     /// All zeros.
     ///
     /// # Errors
@@ -79,15 +88,16 @@ impl Adapter {
     /// Frobenius norm of the difference to another adapter of the same specification, over all tensors.
     #[must_use]
     pub fn distance(&self, other: &Self) -> f64 {
-        let squared = |a: &Tensor, b: &Tensor| -> f64 {
-            a.values().iter().zip(b.values()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
-        };
-        let factors = self.modules.values().zip(other.modules.values());
-        let modules: f64 = factors
-            .flat_map(|(own, other)| [Side::A, Side::B].map(|side| squared(own.side(side), other.side(side))))
-            .sum();
-        let head: f64 = self.head.values().zip(other.head.values()).map(|(own, other)| squared(own, other)).sum();
-        (modules + head).sqrt()
+        let mut sum = DistanceSum::default();
+        self.modules.values().zip(other.modules.values()).for_each(|(own, other)| sum.add_module(own, other));
+        self.head.values().zip(other.head.values()).for_each(|(own, other)| sum.add_extra(own, other));
+        sum.distance()
+    }
+
+    /// Lets go of the memory that looking at values in a mapped file has cost; they are found there again.
+    pub fn release(&self) {
+        self.modules.values().for_each(LoraFactors::release);
+        self.head.values().for_each(Tensor::release);
     }
 
     /// Identity of specification and values: equal digests mean adapters that act alike, to the bit.
@@ -100,6 +110,34 @@ impl Adapter {
             writer.write(bytemuck::cast_slice(tensor.values()));
         }
         writer.finish()
+    }
+}
+
+/// [`Adapter::distance`] of adapters that are never whole: parts are added in name order, modules and extra tensors each by
+/// themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DistanceSum {
+    modules: f64,
+    head: f64,
+}
+
+impl DistanceSum {
+    /// Adds the next module.
+    pub fn add_module(&mut self, own: &LoraFactors, other: &LoraFactors) {
+        for side in [Side::A, Side::B] {
+            self.modules += own.side(side).squared_distance(other.side(side));
+        }
+    }
+
+    /// Adds the next extra tensor.
+    pub fn add_extra(&mut self, own: &Tensor, other: &Tensor) {
+        self.head += own.squared_distance(other);
+    }
+
+    /// The distance over everything that was added.
+    #[must_use]
+    pub fn distance(&self) -> f64 {
+        (self.modules + self.head).sqrt()
     }
 }
 

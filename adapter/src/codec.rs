@@ -3,8 +3,10 @@
 //! The reader knows which names and shapes it will accept before it looks at a value, so nothing that a peer declares
 //! decides how much is allocated: the header and the whole file are bounded by what the expectation needs.
 
+mod mapping;
 pub mod names;
 mod whole;
+mod writer;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +19,9 @@ use safetensors::{
 };
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-pub use whole::{AdapterFile, decode_adapter, encode_adapter, read_adapter};
+pub use mapping::{WrittenAdapter, map_adapter};
+pub use whole::{decode_adapter, encode_adapter};
+pub use writer::AdapterWriter;
 
 use crate::{AdapterError, Tensor, TensorRef, spec::product};
 

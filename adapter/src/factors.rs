@@ -21,6 +21,12 @@ impl LoraFactors {
         }
     }
 
+    /// Lets go of the memory that looking at factors in a mapped file has cost.
+    pub fn release(&self) {
+        self.a.release();
+        self.b.release();
+    }
+
     /// Replaces one factor.
     pub fn set(&mut self, side: Side, tensor: Tensor) {
         match side {

@@ -4,15 +4,14 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, Read, Seek},
+    io::{Read, Seek},
     path::{Path, PathBuf},
 };
-
-use mmap_io::{MemoryMappedFile, MmapAdvice, MmapMode};
 
 use crate::{
     AdapterError, AdapterKind, AdapterSpec, AdapterUpdate, Directive, ModuleName, Side, TensorRef,
     codec::{self, names},
+    mapped::MappedFile,
     source::{FileTensor, TensorSource, UpdateSource},
 };
 
@@ -26,7 +25,7 @@ pub struct UpdateFile {
     path: PathBuf,
     kind: AdapterKind,
     tensors: BTreeMap<String, (Vec<usize>, u64)>,
-    map: Option<MemoryMappedFile>,
+    map: Option<MappedFile>,
 }
 
 impl UpdateFile {
@@ -35,6 +34,16 @@ impl UpdateFile {
     /// # Errors
     /// As [`codec::decode`], wrapped with the path; I/O errors.
     pub fn open(path: &Path, spec: &AdapterSpec, directive: Directive) -> Result<Self, AdapterError> {
+        let update = Self::open_checked(path, spec, directive)?;
+        update.check().map_err(|source| AdapterError::InFile { path: path.to_owned(), source: Box::new(source) })?;
+        Ok(update)
+    }
+
+    /// Opens an update file whose values were checked before, when it came: the header is checked, no value is read.
+    ///
+    /// # Errors
+    /// As [`UpdateFile::open`], but for values that are not finite.
+    pub fn open_checked(path: &Path, spec: &AdapterSpec, directive: Directive) -> Result<Self, AdapterError> {
         let expected = AdapterUpdate::expected(spec, directive);
         let io = |source| AdapterError::Io { path: path.to_owned(), source };
         let inside = |source| AdapterError::InFile { path: path.to_owned(), source: Box::new(source) };
@@ -45,9 +54,7 @@ impl UpdateFile {
         file.by_ref().take(limit).read_to_end(&mut head).map_err(io)?;
         file.rewind().map_err(io)?;
         let tensors = codec::layout(&head, length, &expected).map_err(inside)?;
-        let update = Self { file, path: path.to_owned(), kind: spec.kind, tensors, map: None };
-        update.check().map_err(inside)?;
-        Ok(update)
+        Ok(Self { file, path: path.to_owned(), kind: spec.kind, tensors, map: None })
     }
 
     /// Maps the file, so that its values are read where the system caches them instead of being copied: twice as fast.
@@ -58,15 +65,15 @@ impl UpdateFile {
     /// # Errors
     /// The system's refusal, with the path.
     pub fn mapped(self) -> Result<Self, AdapterError> {
-        let io = |source| AdapterError::Io { path: self.path.clone(), source };
-        let file = self.file.try_clone().map_err(io)?;
-        let map = MemoryMappedFile::from_file(file, MmapMode::ReadOnly, &self.path);
-        let map = map.map_err(|error| io(io::Error::other(error)))?;
+        let map = MappedFile::new(&self.file, &self.path)?;
         Ok(Self { map: Some(map), ..self })
     }
 
     /// Every value must be finite; shapes are known to be right.
-    fn check(&self) -> Result<(), AdapterError> {
+    ///
+    /// # Errors
+    /// The first value that is not, in name order; I/O errors.
+    pub fn check(&self) -> Result<(), AdapterError> {
         let mut block = vec![0.0; BLOCK];
         for name in self.tensors.keys() {
             let Some(tensor) = self.tensor(name) else { continue };
@@ -80,18 +87,18 @@ impl UpdateFile {
         Ok(())
     }
 
+    /// The file, and where its tensors lie in it.
+    pub(crate) fn places(&self) -> (&File, &BTreeMap<String, (Vec<usize>, u64)>) {
+        (&self.file, &self.tensors)
+    }
+
     fn tensor(&self, name: &str) -> Option<TensorSource<'_>> {
         let (shape, start_bytes) = self.tensors.get(name)?;
-        if let Some(values) = self.mapped_values(*start_bytes, shape.iter().product()) {
+        let mapped = self.map.as_ref().and_then(|map| map.values(*start_bytes, shape.iter().product()));
+        if let Some(values) = mapped {
             return Some(TensorSource::Memory(TensorRef { shape, values }));
         }
         Some(TensorSource::File(FileTensor { file: &self.file, path: &self.path, shape, start_bytes: *start_bytes }))
-    }
-
-    /// Values inside the mapping, if there is one and they lie there as this machine holds them in memory.
-    fn mapped_values(&self, start_bytes: u64, length: usize) -> Option<&[f32]> {
-        let bytes = self.map.as_ref()?.as_slice_bytes(start_bytes, 4 * length as u64).ok()?;
-        bytemuck::try_cast_slice(bytes).ok().filter(|_| cfg!(target_endian = "little"))
     }
 }
 
@@ -106,8 +113,7 @@ impl UpdateSource for UpdateFile {
 
     fn release(&self) {
         if let Some(map) = &self.map {
-            // A hint: a system that does not take it keeps the pages for as long as it likes.
-            let _ = map.advise(0, map.len(), MmapAdvice::DontNeed);
+            map.release_all();
         }
     }
 }

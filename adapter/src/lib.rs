@@ -20,6 +20,7 @@ mod ids;
 mod initial;
 mod kinds;
 mod layout;
+mod mapped;
 mod peft;
 mod plan;
 mod privacy;
@@ -31,8 +32,8 @@ mod tensor;
 mod update;
 mod vera;
 
-pub use adapter::Adapter;
-pub use codec::{AdapterFile, decode, decode_adapter, encode, encode_adapter, names, read_adapter};
+pub use adapter::{Adapter, DistanceSum};
+pub use codec::{AdapterWriter, WrittenAdapter, decode, decode_adapter, encode, encode_adapter, map_adapter, names};
 pub use description::ModelDescription;
 pub use directive::{Directive, Factors, HeadPolicy, Side};
 pub use error::AdapterError;

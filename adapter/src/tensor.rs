@@ -2,16 +2,48 @@
 
 use std::sync::Arc;
 
-use crate::{AdapterError, spec::product};
+use crate::{AdapterError, mapped::MappedValues, spec::product};
+
+/// Sums that are kept side by side, so that an addition need not wait for the one before it.
+const LANES: usize = 8;
 
 /// An owned row-major tensor.
 ///
 /// Clones share their values until one of them is changed: thousands of clients hold the same broadcast adapter, and
-/// what they keep, send and store are the same tensors under other names.
-#[derive(Debug, Clone, PartialEq)]
+/// what they keep, send and store are the same tensors under other names. The values may lie in a mapped file; they
+/// then cost no memory that the system could not take back.
+#[derive(Debug, Clone)]
 pub struct Tensor {
     shape: Vec<usize>,
-    values: Arc<Vec<f32>>,
+    values: Values,
+}
+
+/// Where a tensor's values lie.
+#[derive(Debug, Clone)]
+enum Values {
+    Owned(Arc<Vec<f32>>),
+    Mapped(MappedValues),
+}
+
+impl Values {
+    fn as_slice(&self) -> &[f32] {
+        match self {
+            Self::Owned(values) => values,
+            Self::Mapped(values) => values.as_slice(),
+        }
+    }
+}
+
+impl From<Vec<f32>> for Values {
+    fn from(values: Vec<f32>) -> Self {
+        Self::Owned(Arc::new(values))
+    }
+}
+
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.values() == other.values()
+    }
 }
 
 /// A borrowed row-major tensor, perhaps in a mapped file.
@@ -31,24 +63,31 @@ impl Tensor {
     pub fn new(shape: Vec<usize>, values: Vec<f32>) -> Result<Self, AdapterError> {
         let expected = product(&shape);
         match expected {
-            Some(expected) if expected == values.len() => Ok(Self { shape, values: Arc::new(values) }),
+            Some(expected) if expected == values.len() => Ok(Self { shape, values: values.into() }),
             _ => {
                 Err(AdapterError::WrongLength { expected: expected.unwrap_or(usize::MAX), found: values.len(), shape })
             }
         }
     }
 
+    /// A tensor whose values lie in a mapped file; they are as many as the product of `shape`.
+    pub(crate) fn mapped(shape: Vec<usize>, values: MappedValues) -> Self {
+        debug_assert_eq!(product(&shape), Some(values.len()));
+        Self { shape, values: Values::Mapped(values) }
+    }
+
     /// All zeros.
     #[must_use]
     pub fn zeros(shape: &[usize]) -> Self {
-        Self { shape: shape.to_vec(), values: Arc::new(vec![0.0; shape.iter().product()]) }
+        Self { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()].into() }
     }
 
     /// Each value from its row-major index.
     #[must_use]
     pub fn from_fn(shape: &[usize], value: impl FnMut(usize) -> f32) -> Self {
         let length = shape.iter().product();
-        Self { shape: shape.to_vec(), values: Arc::new((0..length).map(value).collect()) }
+        let values: Vec<f32> = (0..length).map(value).collect();
+        Self { shape: shape.to_vec(), values: values.into() }
     }
 
     /// Sizes, outermost first.
@@ -60,30 +99,60 @@ impl Tensor {
     /// Row-major values.
     #[must_use]
     pub fn values(&self) -> &[f32] {
-        &self.values
+        self.values.as_slice()
     }
 
-    /// Row-major values, to be changed in place; a tensor that shares them gets its own first.
+    /// Row-major values, to be changed in place; a tensor that shares them, or whose values lie in a file, gets its own
+    /// first.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        Arc::<Vec<f32>>::make_mut(&mut self.values)
+        if let Values::Mapped(values) = &self.values {
+            self.values = values.as_slice().to_vec().into();
+        }
+        match &mut self.values {
+            Values::Owned(values) => Arc::<Vec<f32>>::make_mut(values),
+            Values::Mapped(_) => unreachable!("replaced above"),
+        }
     }
 
-    /// The values without their shape; copied only if another tensor shares them.
+    /// The values without their shape; copied only if another tensor shares them, or if they lie in a file.
     #[must_use]
     pub fn into_values(self) -> Vec<f32> {
-        Arc::unwrap_or_clone(self.values)
+        match self.values {
+            Values::Owned(values) => Arc::unwrap_or_clone(values),
+            Values::Mapped(values) => values.as_slice().to_vec(),
+        }
     }
 
     /// A borrowed view.
     #[must_use]
     pub fn as_ref(&self) -> TensorRef<'_> {
-        TensorRef { shape: &self.shape, values: &self.values }
+        TensorRef { shape: &self.shape, values: self.values() }
     }
 
     /// Size in bytes on the wire, without headers.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.values.len() as u64 * 4
+        self.values().len() as u64 * 4
+    }
+
+    /// The squared Frobenius norm of the difference to another tensor of the same shape, in f64.
+    #[must_use]
+    pub fn squared_distance(&self, other: &Self) -> f64 {
+        let mut lanes = [0.0_f64; LANES];
+        for (own, other) in self.values().chunks(LANES).zip(other.values().chunks(LANES)) {
+            for ((lane, &own), &other) in lanes.iter_mut().zip(own).zip(other) {
+                let difference = f64::from(own) - f64::from(other);
+                *lane += difference * difference;
+            }
+        }
+        lanes.iter().sum()
+    }
+
+    /// Lets go of the memory that looking at values in a mapped file has cost; they are found there again.
+    pub fn release(&self) {
+        if let Values::Mapped(values) = &self.values {
+            values.release();
+        }
     }
 }
 
@@ -91,7 +160,7 @@ impl TensorRef<'_> {
     /// A copy that owns its values.
     #[must_use]
     pub fn to_tensor(self) -> Tensor {
-        Tensor { shape: self.shape.to_vec(), values: Arc::new(self.values.to_vec()) }
+        Tensor { shape: self.shape.to_vec(), values: self.values.to_vec().into() }
     }
 
     /// First size; 1 for a scalar.

@@ -139,4 +139,8 @@ impl UpdateSource for Adapter {
     fn extra(&self, name: &str) -> Option<TensorSource<'_>> {
         self.head().get(name).map(|tensor| TensorSource::Memory(tensor.as_ref()))
     }
+
+    fn release(&self) {
+        Self::release(self);
+    }
 }

@@ -1,20 +1,15 @@
 //! One round's updates into the next global adapter.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::fmt;
 
 use fedlora_adapter::{
     Adapter, ClientId, Directive, Factors, HeadPolicy, LoraFactors, ModuleName, RoundId, Tensor, UpdateSource,
 };
 use rayon::prelude::*;
 
-use crate::{AggregationError, Strategy, Updates, cohort::Cohort, residual, residual::Squares};
+use crate::{
+    AggregationError, Destination, Part, Strategy, Updates, cohort::Cohort, parts::whole, residual, residual::Squares,
+};
 
 /// An accepted update and how much it counts.
 #[derive(Clone, Copy)]
@@ -63,6 +58,23 @@ pub fn aggregate(
     previous: &Adapter,
     updates: &[WeightedUpdate<'_>],
 ) -> Result<Aggregated, AggregationError> {
+    let step = |to: &mut dyn Destination| aggregate_into(strategy, round, previous, updates, to);
+    let (adapter, residual) = whole(previous.spec(), step)?;
+    Ok(Aggregated { adapter, residual })
+}
+
+/// As [`aggregate`], but gives the parts of the new adapter away as soon as they are there: no more of it is in memory
+/// than `destination` allows. The parts are the same to the bit. Returns the [residual](Aggregated::residual).
+///
+/// # Errors
+/// As [`aggregate`], but for a result that is not finite, which is the destination's to find; errors of the destination.
+pub fn aggregate_into(
+    strategy: &dyn Strategy,
+    round: RoundId,
+    previous: &Adapter,
+    updates: &[WeightedUpdate<'_>],
+    destination: &mut dyn Destination,
+) -> Result<Option<f64>, AggregationError> {
     let cohort = Cohort::new(updates)?;
     strategy.check_count(cohort.len())?;
     let updates = Updates::new(previous, strategy.directive(round), cohort);
@@ -70,17 +82,8 @@ pub fn aggregate(
     let updates = updates.reweighed(&shares);
     updates.release();
     let measured = is_residual_defined(&updates) && residual::is_affordable(previous.spec(), updates.len());
-    let step = Step { strategy, round, updates, measured, values_read: AtomicUsize::new(0) };
-    let combined: Vec<_> = previous.modules().par_iter().map(|(name, factors)| step.module(name, factors)).collect();
-    let mut modules = BTreeMap::new();
-    let mut squares = Squares::default();
-    for (name, combined) in previous.modules().keys().zip(combined) {
-        let (factors, part) = combined?;
-        modules.insert(name.clone(), factors);
-        squares = squares + part;
-    }
-    let adapter = Adapter::new(Arc::clone(previous.spec()), modules, step.head()?)?;
-    Ok(Aggregated { adapter, residual: measured.then(|| squares.relative()) })
+    let squares = Step { strategy, round, updates, measured }.run(destination)?;
+    Ok(measured.then(|| squares.relative()))
 }
 
 fn is_residual_defined(updates: &Updates<'_>) -> bool {
@@ -88,20 +91,71 @@ fn is_residual_defined(updates: &Updates<'_>) -> bool {
     updates.previous().spec().kind.has_matrices() && train == Factors::Both && upload == Factors::Both
 }
 
-/// Values that are read of all updates together, 64 MiB, before the memory that this cost is let go of: mapped files
-/// count as memory from the first look at them on, and doing so for every tensor would halve the speed.
-const RELEASED_AFTER: usize = 16 * 1024 * 1024;
-
-/// What stays the same for all tensors of a round.
+/// What stays the same for all parts of a round.
 struct Step<'a> {
     strategy: &'a dyn Strategy,
     round: RoundId,
     updates: Updates<'a>,
     measured: bool,
-    values_read: AtomicUsize,
+}
+
+/// What a part is made from.
+#[derive(Debug, Clone, Copy)]
+enum Place<'a> {
+    Extra(&'a str, &'a Tensor),
+    Module(&'a ModuleName, &'a LoraFactors),
 }
 
 impl<'a> Step<'a> {
+    /// Makes all parts and gives them away; the squares of all modules, added in their order.
+    fn run(&self, destination: &mut dyn Destination) -> Result<Squares, AggregationError> {
+        let previous = self.updates.previous();
+        let extras = previous.head().iter().map(|(name, tensor)| Place::Extra(name, tensor));
+        let modules = previous.modules().iter().map(|(name, factors)| Place::Module(name, factors));
+        let places: Vec<Place<'a>> = extras.chain(modules).collect();
+        let (mut squares, mut done, mut rest) = (Squares::default(), Vec::new(), places.as_slice());
+        while !rest.is_empty() {
+            let (batch, others) = rest.split_at(self.batch(rest, destination.batch_bytes()));
+            rest = others;
+            let parts = || batch.par_iter().map(|place| self.part(*place)).collect::<Vec<_>>();
+            let (taken, made) = rayon::join(|| destination.take(std::mem::take(&mut done)), parts);
+            taken?;
+            for made in made {
+                let (part, measured) = made?;
+                squares = squares + measured;
+                done.push(part);
+            }
+            // Nobody looks at an update now, so that what is let go of is not read a second time.
+            self.updates.release();
+        }
+        destination.take(done)?;
+        Ok(squares)
+    }
+
+    /// How many of the places are taken at a time. Each costs what is looked at of every update, its result, and as much
+    /// again for the result before it that is on its way; no thread is to wait for another.
+    fn batch(&self, places: &[Place<'_>], limit_bytes: usize) -> usize {
+        let bytes = |place: &Place<'_>| (self.updates.len() + 2).saturating_mul(place.bytes());
+        let sums = places.iter().scan(0_usize, |sum, place| {
+            *sum = sum.saturating_add(bytes(place));
+            Some(*sum)
+        });
+        let fitting = sums.take_while(|sum| *sum <= limit_bytes).count();
+        fitting.max(rayon::current_num_threads()).min(places.len())
+    }
+
+    fn part(&self, place: Place<'a>) -> Result<(Part<'a>, Squares), AggregationError> {
+        match place {
+            Place::Extra(name, previous) => {
+                Ok((Part::Extra { name, previous, tensor: self.extra(name, previous)? }, Squares::default()))
+            }
+            Place::Module(name, previous) => {
+                let (factors, squares) = self.module(name, previous)?;
+                Ok((Part::Module { name, previous, factors }, squares))
+            }
+        }
+    }
+
     fn module(&self, name: &ModuleName, previous: &'a LoraFactors) -> Result<(LoraFactors, Squares), AggregationError> {
         let contributions = self.updates.module(name, previous)?;
         let combined = || {
@@ -109,28 +163,23 @@ impl<'a> Step<'a> {
             let measured = self.measured.then(|| residual::measure(&contributions, &combined)).transpose()?;
             Ok((combined, measured.unwrap_or_default()))
         };
-        let combined = combined().map_err(|error: AggregationError| error.in_module(name));
-        self.release(self.updates.len() * (previous.a.values().len() + previous.b.values().len()));
-        combined
+        combined().map_err(|error: AggregationError| error.in_module(name))
     }
 
-    /// Counts what was read, and lets go of the updates' memory when enough has come together.
-    fn release(&self, read: usize) {
-        let before = self.values_read.fetch_add(read, Ordering::Relaxed);
-        if before / RELEASED_AFTER != (before + read) / RELEASED_AFTER {
-            self.updates.release();
-        }
-    }
-
-    fn head(&self) -> Result<BTreeMap<String, Tensor>, AggregationError> {
-        let previous = self.updates.previous().head();
+    fn extra(&self, name: &str, previous: &Tensor) -> Result<Tensor, AggregationError> {
         if self.updates.directive().head != HeadPolicy::Shared {
             return Ok(previous.clone());
         }
-        let combined = |(name, previous): (&String, &Tensor)| {
-            let contributions = self.updates.head(name, previous)?;
-            Ok((name.clone(), self.strategy.combine_head(previous, &contributions)?))
+        self.strategy.combine_head(previous, &self.updates.head(name, previous)?)
+    }
+}
+
+impl Place<'_> {
+    fn bytes(&self) -> usize {
+        let values = match self {
+            Self::Extra(_, tensor) => tensor.values().len(),
+            Self::Module(_, factors) => factors.a.values().len() + factors.b.values().len(),
         };
-        previous.iter().map(combined).collect()
+        values.saturating_mul(size_of::<f32>())
     }
 }

@@ -21,7 +21,9 @@ use fedlora_adapter::{Adapter, ClientId, RoundId};
 use fedlora_privacy::{AdaptiveClip, ClipBound, GaussianNoise, NoiseMode, NoiseRng, PrivacyError};
 
 use self::change::Changes;
-use crate::{Aggregated, AggregationError, Strategy, WeightedUpdate, aggregate, cohort};
+use crate::{
+    Aggregated, AggregationError, Destination, Strategy, WeightedUpdate, aggregate_into, cohort, parts::whole,
+};
 
 /// How clients' changes become one private change.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +93,8 @@ impl PrivateMean {
     /// # Errors
     /// As [`aggregate`]; [`AggregationError::NotFromMean`] for a method that needs more than the mean; a weight above 1;
     /// no randomness.
+    ///
+    /// [`aggregate`]: crate::aggregate()
     pub fn aggregate(
         &mut self,
         strategy: &dyn Strategy,
@@ -99,6 +103,25 @@ impl PrivateMean {
         updates: &[WeightedUpdate<'_>],
         rng: &mut dyn NoiseRng,
     ) -> Result<Aggregated, AggregationError> {
+        let step = |to: &mut dyn Destination| self.aggregate_into(strategy, round, previous, updates, rng, to);
+        let (adapter, ()) = whole(previous.spec(), step)?;
+        Ok(Aggregated { adapter, residual: None })
+    }
+
+    /// As [`PrivateMean::aggregate`], but gives the parts of the new adapter away. The noisy sum is in memory as a whole,
+    /// since noise is drawn for all of it at once; the updates are not.
+    ///
+    /// # Errors
+    /// As [`PrivateMean::aggregate`] and [`aggregate_into`].
+    pub fn aggregate_into(
+        &mut self,
+        strategy: &dyn Strategy,
+        round: RoundId,
+        previous: &Adapter,
+        updates: &[WeightedUpdate<'_>],
+        rng: &mut dyn NoiseRng,
+        destination: &mut dyn Destination,
+    ) -> Result<(), AggregationError> {
         if !strategy.needs_only_mean() {
             return Err(AggregationError::NotFromMean);
         }
@@ -112,11 +135,10 @@ impl PrivateMean {
         if let Clipping::Adaptive(clip) = &mut self.clipping {
             clip.update(within, updates.len(), rng)?;
         }
-        let mean = changes.add_to_previous(&sum, self.expected)?;
+        let mean = changes.add_to_previous(sum, self.expected)?;
         // One client that counts for all: whatever the method makes of it is post-processing.
         let single = WeightedUpdate { client: ClientId(0), weight: 1.0, update: &mean };
-        let aggregated = aggregate(strategy, round, previous, &[single])?;
-        Ok(Aggregated { residual: None, ..aggregated })
+        aggregate_into(strategy, round, previous, &[single], destination).map(drop)
     }
 }
 

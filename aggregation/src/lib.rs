@@ -1,7 +1,8 @@
 //! The server's arithmetic: what becomes of the adapters that clients send, and nothing else.
 //!
 //! One file per federated method under `methods/`, one row per method in [`METHODS`], one entry point,
-//! [`aggregate()`], and [`PrivateMean`] for the same with differential privacy. There is no network, clock or random
+//! [`aggregate()`], or [`aggregate_into()`] where the result is not to be in memory, and [`PrivateMean`] for the same with
+//! differential privacy. There is no network, clock or random
 //! choice here, but for the noise that a caller hands in: the same updates give the same bytes, whatever the order of their
 //! arrival and the number of threads.
 //!
@@ -21,16 +22,18 @@ mod mean;
 mod methods;
 mod order;
 mod parameters;
+mod parts;
 mod residual;
 mod strategy;
 mod updates;
 mod votes;
 
-pub use aggregate::{Aggregated, WeightedUpdate, aggregate};
+pub use aggregate::{Aggregated, WeightedUpdate, aggregate, aggregate_into};
 pub use central::PrivateMean;
 pub use cohort::Weighting;
 pub use error::AggregationError;
 pub use init::{INITS, Init, InitRow, initial, initial_from};
 pub use methods::{METHODS, Method};
+pub use parts::{Destination, Part};
 pub use strategy::{Contribution, Strategy};
 pub use updates::Updates;

@@ -7,12 +7,16 @@ mod files;
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use fedlora_adapter::{ClientId, Digest};
+use fedlora_adapter::{Adapter, AdapterError, AdapterSpec, AdapterWriter, ClientId, Digest, WrittenAdapter};
 
 pub(crate) use files::{Files, SystemFiles};
 
@@ -91,24 +95,39 @@ impl Blobs {
     /// # Errors
     /// It cannot be written or made durable; a full disk among others.
     pub fn write(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
-        self.write_pieces(&[bytes])
-    }
-
-    /// Writes a content that lies in pieces. Durable on return.
-    ///
-    /// # Errors
-    /// As [`Blobs::write`].
-    pub fn write_pieces(&self, pieces: &[&[u8]]) -> Result<Digest, StoreError> {
-        let digest = digest(pieces);
+        let digest = Digest::of(bytes);
         // No client's spool file has this name: theirs begin with a number.
         let beside = self.spool.join(format!("server-{}", digest.to_hex()));
-        let written = self.files.write(&beside, pieces).map_err(StoreError::io(&beside));
+        let written = self.files.write(&beside, bytes).map_err(StoreError::io(&beside));
         let adopted = written.and_then(|()| self.adopt(&beside, digest));
         if adopted.is_err() {
             // Of no use to anyone, and on a full disk its room is needed; the next start removes what is left.
             let _ = self.files.remove(&beside);
         }
         adopted.map(|()| digest)
+    }
+
+    /// Begins a content that is written bit by bit, so that its digest is known last.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub(crate) fn begin(&self) -> Result<Draft<'_>, StoreError> {
+        // A number of its own for each: a step that was given up may still be writing.
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let path = self.spool.join(format!("server-{number}"));
+        let file = self.files.begin(&path).map_err(StoreError::io(&path))?;
+        Ok(Draft { blobs: self, path, file, is_adopted: false })
+    }
+
+    /// Writes an adapter's file; the same adapter again, its values in that file. Durable on return.
+    ///
+    /// # Errors
+    /// As [`Blobs::write`].
+    pub(crate) fn write_adapter(&self, adapter: &Adapter) -> Result<(WrittenAdapter, Adapter), StoreError> {
+        let draft = self.begin()?;
+        let mut writer = draft.adapter(adapter.spec())?;
+        writer.whole(adapter).map_err(|error| draft.failed(error))?;
+        draft.adopt(writer)
     }
 
     /// Removes contents; one that cannot be removed is left to the next start.
@@ -135,12 +154,56 @@ impl Blobs {
     }
 }
 
-fn digest(pieces: &[&[u8]]) -> Digest {
-    let mut hasher = blake3::Hasher::new();
-    for piece in pieces {
-        hasher.update(piece);
+/// Contents that were begun by this process.
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
+
+/// A content that is being written; unless it is complete in the end, nothing stays of it.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    blobs: &'a Blobs,
+    path: PathBuf,
+    file: File,
+    is_adopted: bool,
+}
+
+impl Draft<'_> {
+    /// What writes an adapter into it.
+    pub(crate) fn adapter(&self, spec: &Arc<AdapterSpec>) -> Result<AdapterWriter, StoreError> {
+        let file = self.file.try_clone().map_err(StoreError::io(&self.path))?;
+        AdapterWriter::new(spec, file, &self.path).map_err(|error| self.failed(error))
     }
-    Digest::from_bytes(*hasher.finalize().as_bytes())
+
+    /// Makes the file durable under its digest; the adapter that is in it from then on.
+    pub(crate) fn adopt(mut self, writer: AdapterWriter) -> Result<(WrittenAdapter, Adapter), StoreError> {
+        let written = writer.finish().map_err(|error| self.failed(error))?;
+        self.blobs.adopt(&self.path, written.content())?;
+        self.is_adopted = true;
+        let path = self.blobs.path(written.content());
+        let adapter = written.open(&path).map_err(|error| self.failed(error))?;
+        Ok((written, adapter))
+    }
+
+    /// Whether it is this file that failed.
+    pub(crate) fn is_in(&self, error: &AdapterError) -> bool {
+        matches!(error, AdapterError::Io { path, .. } if *path == self.path)
+    }
+
+    /// A failure of the file is one of the store.
+    pub(crate) fn failed(&self, error: AdapterError) -> StoreError {
+        match error {
+            AdapterError::Io { path, source } => StoreError::Io { path, source },
+            error => StoreError::Adapter { path: self.path.clone(), source: Box::new(error) },
+        }
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if !self.is_adopted {
+            // Of no use to anyone, and on a full disk its room is needed; the next start removes what is left.
+            let _ = self.blobs.files.remove(&self.path);
+        }
+    }
 }
 
 fn missing_or_io(path: PathBuf, digest: Digest, source: io::Error) -> StoreError {

@@ -4,7 +4,10 @@
 //! noise over the same updates; that is no second release, since nobody has seen the first.
 
 use fedlora_adapter::{Adapter, Directive, Factors, HeadPolicy, Purpose, RoundId, Seed};
-use fedlora_aggregation::{Aggregated, AggregationError, Strategy, WeightedUpdate, Weighting, aggregate};
+use fedlora_aggregation::{
+    Aggregated, AggregationError, Destination, PrivateMean, Strategy, WeightedUpdate, Weighting, aggregate,
+    aggregate_into,
+};
 use fedlora_privacy::{ClipBound, Epsilon, NoiseRng, Origin, PrivacyError, SampledGaussian, SecureRng, SimulatedRng};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -74,10 +77,29 @@ pub fn server_step(
     updates: &[WeightedUpdate<'_>],
 ) -> Result<(Aggregated, Option<CentralRelease>), AggregationError> {
     let Some(privacy) = privacy else { return Ok((aggregate(strategy, round, previous, updates)?, None)) };
-    let mut mean = privacy.plan.mean(privacy.clip_bound)?;
-    let (clip_bound, mut rng) = (mean.bound(), privacy.rng(round)?);
-    let aggregated = mean.aggregate(strategy, round, previous, updates, &mut *rng)?;
-    Ok((aggregated, Some(CentralRelease { event: privacy.plan.event(), clip_bound, next_clip_bound: mean.bound() })))
+    privacy.release(round, |mean, rng| mean.aggregate(strategy, round, previous, updates, rng))
+}
+
+/// As [`server_step`], but the parts of the new adapter go to `destination`; the residual, and what was released.
+///
+/// # Errors
+/// Those of [`aggregate_into`] and
+/// [`PrivateMean::aggregate_into`](fedlora_aggregation::PrivateMean::aggregate_into).
+pub(crate) fn server_step_into(
+    privacy: Option<&StepPrivacy>,
+    strategy: &dyn Strategy,
+    round: RoundId,
+    previous: &Adapter,
+    updates: &[WeightedUpdate<'_>],
+    destination: &mut dyn Destination,
+) -> Result<(Option<f64>, Option<CentralRelease>), AggregationError> {
+    let Some(privacy) = privacy else {
+        return Ok((aggregate_into(strategy, round, previous, updates, destination)?, None));
+    };
+    let step = |mean: &mut PrivateMean, rng: &mut dyn NoiseRng| {
+        mean.aggregate_into(strategy, round, previous, updates, rng, destination)
+    };
+    privacy.release(round, step).map(|((), release)| (None, release))
 }
 
 /// Weight of an update in the server step: for a private one at most 1.
@@ -90,6 +112,18 @@ pub fn step_weight(privacy: Option<&StepPrivacy>, weighting: Weighting, examples
 }
 
 impl StepPrivacy {
+    /// Does a private step, and says what it released.
+    fn release<T>(
+        &self,
+        round: RoundId,
+        step: impl FnOnce(&mut PrivateMean, &mut dyn NoiseRng) -> Result<T, AggregationError>,
+    ) -> Result<(T, Option<CentralRelease>), AggregationError> {
+        let mut mean = self.plan.mean(self.clip_bound)?;
+        let (clip_bound, mut rng) = (mean.bound(), self.rng(round)?);
+        let done = step(&mut mean, &mut *rng)?;
+        Ok((done, Some(CentralRelease { event: self.plan.event(), clip_bound, next_clip_bound: mean.bound() })))
+    }
+
     fn rng(&self, round: RoundId) -> Result<Box<dyn NoiseRng>, PrivacyError> {
         if self.origin == Origin::OperatingSystem {
             return Ok(Box::new(SecureRng::from_os()?));

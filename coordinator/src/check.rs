@@ -57,8 +57,13 @@ pub fn check_update(
     meta: &UpdateMeta,
     max_distance: f64,
 ) -> Result<(), CheckError> {
-    let update = UpdateFile::open(path, global.spec(), plan.directive).map_err(sort)?;
-    distance::check(&update, plan, global, Reach::new(plan, meta.steps), max_distance)
+    let update = UpdateFile::open_checked(path, global.spec(), plan.directive).map_err(sort)?;
+    let checked = distance::check(&update, plan, global, Reach::new(plan, meta.steps), max_distance);
+    if matches!(checked, Err(CheckError::Rejected(_))) {
+        // One pass sees both faults; a value that is no number, wherever it is, comes before one that is far away.
+        update.check().map_err(sort)?;
+    }
+    checked
 }
 
 /// Tells a bad file from a bad disk.

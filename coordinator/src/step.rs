@@ -1,19 +1,20 @@
 //! The server step: a round's accepted update files into the next global adapter.
 //!
-//! Files are mapped or read, never held; modules go to threads; clients count in the order of their numbers. The same
-//! updates therefore give the same bytes, whatever the order of arrival, the threads and the restarts in between, and
-//! the same as the simulator makes of them.
+//! Files are mapped or read, never held, and so are the previous adapter and the new one: parts go to threads a few at a
+//! time, and from there into the new file. Clients count in the order of their numbers. The same updates therefore give
+//! the same bytes, whatever the order of arrival, the threads and the restarts in between, and the same as the simulator
+//! makes of them.
 
 use std::{io, sync::Arc};
 
-use fedlora_adapter::{Adapter, AdapterError, AdapterFile, Digest, RoundId, UpdateFile};
-use fedlora_aggregation::{Aggregated, AggregationError, Strategy, WeightedUpdate, Weighting};
+use fedlora_adapter::{Adapter, AdapterError, AdapterWriter, Digest, DistanceSum, RoundId, UpdateFile};
+use fedlora_aggregation::{AggregationError, Destination, Part, Strategy, WeightedUpdate, Weighting};
 use fedlora_privacy::Origin;
 use rayon::prelude::*;
 
 use crate::{
     Blobs, RunId, StoreError, UpdateMeta,
-    central::{StepPrivacy, server_step, step_weight},
+    central::{StepPrivacy, server_step_into, step_weight},
     config::CentralRelease,
 };
 
@@ -40,7 +41,7 @@ pub struct StepOutcome {
     pub(crate) result: Result<StepResult, StepError>,
 }
 
-/// The next global adapter, its durable file, and what is worth knowing of the step.
+/// The next global adapter, its values in its durable file, and what is worth knowing of the step.
 #[derive(Debug)]
 pub(crate) struct StepResult {
     pub(crate) adapter: Arc<Adapter>,
@@ -100,9 +101,8 @@ fn is_transient_aggregation(error: &AggregationError) -> bool {
     }
 }
 
-/// Bytes of one module of all updates up to which the files are mapped, which is twice as fast as reading them. What is
-/// mapped counts as memory while a module is combined, on each thread: with a thousand clients that would be a gigabyte.
-const MAPPED_BYTES: usize = 64 << 20;
+/// Bytes that a step may have in memory at a time, of all updates and of the adapter that comes of them.
+const BATCH_BYTES: usize = 32 << 20;
 
 impl StepTask {
     /// Does the step: reads the updates, combines them, writes the new adapter. Takes long; needs no lock.
@@ -112,15 +112,8 @@ impl StepTask {
     }
 
     fn result(&self) -> Result<StepResult, StepError> {
-        let directive = self.strategy.directive(self.round);
-        let is_mapped = self.updates.len() * self.largest_module_bytes() <= MAPPED_BYTES;
-        let open = |update: &UpdateMeta| {
-            let file = UpdateFile::open(&self.blobs.path(update.blob), self.global.spec(), directive)?;
-            if is_mapped { file.mapped() } else { Ok(file) }
-        };
-        let files: Vec<UpdateFile> =
-            self.updates.par_iter().map(open).collect::<Result<_, _>>().map_err(StepError::Update)?;
         let privacy = self.privacy.as_ref();
+        let files = self.files().map_err(StepError::Update)?;
         let weight = |update: &UpdateMeta| step_weight(privacy, self.weighting, update.examples);
         let weighted: Vec<WeightedUpdate<'_>> = self
             .updates
@@ -131,20 +124,23 @@ impl StepTask {
         let total: f64 = self.updates.iter().map(weight).sum();
         let losses = self.updates.iter().map(|update| Some(weight(update) * update.train_loss?));
         let loss: Option<f64> = losses.sum();
-        let (Aggregated { adapter, residual }, release) =
-            server_step(privacy, &*self.strategy, self.round, &self.global, &weighted)?;
+        let draft = self.blobs.begin()?;
+        let mut into = IntoFile { writer: draft.adapter(self.global.spec())?, distance: DistanceSum::default() };
+        let step = server_step_into(privacy, &*self.strategy, self.round, &self.global, &weighted, &mut into);
+        let (residual, release) = step.map_err(|error| match error {
+            AggregationError::Adapter(error) if draft.is_in(&error) => draft.failed(error).into(),
+            error => StepError::from(error),
+        })?;
+        let IntoFile { writer, distance } = into;
         // Means of losses are no part of what the noise is for.
         let loss = loss.filter(|_| release.is_none());
-        let measure = || rayon::join(|| adapter.digest(), || self.global.distance(&adapter));
-        // Written from where it lies: the previous adapter and the new one are all that is in memory.
-        let (written, (digest, update_norm)) = rayon::join(|| self.write(&adapter), measure);
-        let (blob, blob_bytes) = written?;
+        let (written, adapter) = draft.adopt(writer)?;
         Ok(StepResult {
             adapter: Arc::new(adapter),
-            digest,
-            blob,
-            blob_bytes,
-            update_norm,
+            digest: written.adapter(),
+            blob: written.content(),
+            blob_bytes: written.bytes(),
+            update_norm: distance.distance(),
             residual: residual.filter(|residual| residual.is_finite()),
             train_loss: loss.map(|loss| loss / total).filter(|loss| loss.is_finite()),
             bytes_up: self.updates.iter().map(|update| update.size_bytes).sum(),
@@ -152,15 +148,62 @@ impl StepTask {
         })
     }
 
-    fn largest_module_bytes(&self) -> usize {
-        let values = self.global.modules().values().map(|factors| factors.a.values().len() + factors.b.values().len());
-        size_of::<f32>() * values.max().unwrap_or(0)
+    /// The accepted updates. Mapped, which is twice as fast as reading, where that costs no more memory than a batch may:
+    /// what was looked at stays until the batch is done, and there is one module on each thread. Private steps go
+    /// through whole updates instead.
+    fn files(&self) -> Result<Vec<UpdateFile>, AdapterError> {
+        let directive = self.strategy.directive(self.round);
+        let part_bytes = self.updates.len() * self.largest_part_bytes();
+        let is_mapped = self.privacy.is_none() && part_bytes * rayon::current_num_threads() <= BATCH_BYTES;
+        let open = |update: &UpdateMeta| {
+            let file = UpdateFile::open_checked(&self.blobs.path(update.blob), self.global.spec(), directive)?;
+            if is_mapped { file.mapped() } else { Ok(file) }
+        };
+        self.updates.par_iter().map(open).collect()
     }
 
-    /// Makes an adapter's file durable; its digest and size.
-    fn write(&self, adapter: &Adapter) -> Result<(Digest, u64), StepError> {
-        let file = AdapterFile::new(adapter).map_err(AggregationError::from)?;
-        let pieces: Vec<&[u8]> = file.pieces().collect();
-        Ok((self.blobs.write_pieces(&pieces)?, file.bytes()))
+    fn largest_part_bytes(&self) -> usize {
+        let modules = self.global.modules().values();
+        let modules = modules.map(|factors| factors.a.values().len() + factors.b.values().len());
+        let extras = self.global.head().values().map(|tensor| tensor.values().len());
+        size_of::<f32>() * modules.chain(extras).max().unwrap_or(0)
+    }
+}
+
+/// Parts of the new adapter on their way into its file, and how far they are from the previous ones.
+struct IntoFile {
+    writer: AdapterWriter,
+    distance: DistanceSum,
+}
+
+impl Destination for IntoFile {
+    fn batch_bytes(&self) -> usize {
+        BATCH_BYTES
+    }
+
+    fn take(&mut self, parts: Vec<Part<'_>>) -> Result<(), AggregationError> {
+        let Self { writer, distance } = self;
+        let write = || {
+            parts.iter().try_for_each(|part| match part {
+                Part::Module { name, factors, .. } => writer.module(name, factors),
+                Part::Extra { name, tensor, .. } => writer.extra(name, tensor),
+            })
+        };
+        let measure = || {
+            for part in &parts {
+                match part {
+                    Part::Module { previous, factors, .. } => distance.add_module(previous, factors),
+                    Part::Extra { previous, tensor, .. } => distance.add_extra(previous, tensor),
+                }
+            }
+        };
+        let (written, ()) = rayon::join(write, measure);
+        for part in &parts {
+            match part {
+                Part::Module { previous, .. } => previous.release(),
+                Part::Extra { previous, .. } => previous.release(),
+            }
+        }
+        Ok(written?)
     }
 }

@@ -3,7 +3,7 @@
 //! The names are PEFT's, as in updates. What lies in it is everything, whichever part a round's clients take, so that
 //! one file serves them all.
 
-use std::{collections::BTreeMap, iter, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use safetensors::{
     Dtype,
@@ -13,11 +13,11 @@ use safetensors::{
 use super::{Expected, decode, encode, names};
 use crate::{
     Adapter, AdapterError, AdapterSpec, AdapterUpdate, Digest, Directive, Factors, HeadPolicy, LoraFactors, Side,
-    Tensor, TensorRef, TensorSource, UpdateFile, UpdateSource,
+    TensorRef,
 };
 
 /// Under which an update is a whole adapter.
-const EVERYTHING: Directive =
+pub(super) const EVERYTHING: Directive =
     Directive { train: Factors::Both, upload: Factors::Both, download: Factors::Both, head: HeadPolicy::Shared };
 
 /// All tensors by the names that they have in the file.
@@ -40,67 +40,46 @@ pub fn encode_adapter(adapter: &Adapter) -> Result<Vec<u8>, AdapterError> {
     encode(tensors(adapter).iter().map(|(name, tensor)| (name.as_str(), *tensor)))
 }
 
-/// The file of [`encode_adapter`] without a copy of the values: what stands in front of them, and where they are.
+/// Where one tensor lies in a file.
 #[derive(Debug)]
-pub struct AdapterFile<'a> {
-    head: Vec<u8>,
-    values: Vec<&'a [u8]>,
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) start_bytes: u64,
 }
 
-impl<'a> AdapterFile<'a> {
-    /// The file of an adapter.
-    ///
-    /// # Errors
-    /// What the `safetensors` crate refuses to write.
-    pub fn new(adapter: &'a Adapter) -> Result<Self, AdapterError> {
-        let (mut places, mut values, mut end) = (Vec::new(), Vec::new(), 0);
-        for (name, tensor) in tensors(adapter) {
-            let bytes: &[u8] = bytemuck::cast_slice(tensor.values);
-            let data_offsets = (end, end + bytes.len());
-            end = data_offsets.1;
-            places.push((name, TensorInfo { dtype: Dtype::F32, shape: tensor.shape.to_vec(), data_offsets }));
-            values.push(bytes);
-        }
-        let header = serde_json::to_vec(&Metadata::new(None, places)?).map_err(AdapterError::Header)?;
-        // Values begin at a multiple of eight bytes.
-        let length = header.len().next_multiple_of(8);
-        let mut head = (length as u64).to_le_bytes().to_vec();
-        head.extend(header);
-        head.resize(size_of::<u64>() + length, b' ');
-        Ok(Self { head, values })
+impl Place {
+    pub(super) fn values(&self) -> usize {
+        // A checked specification has a size that fits into memory.
+        self.shape.iter().product()
     }
 
-    /// Its size.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.pieces().map(|piece| piece.len() as u64).sum()
-    }
-
-    /// The bytes of the file, in order.
-    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        iter::once(self.head.as_slice()).chain(self.values.iter().copied())
+    pub(super) fn bytes(&self) -> u64 {
+        size_of::<f32>() as u64 * self.values() as u64
     }
 }
 
-/// Reads a whole adapter back from its file, tensor by tensor, and checks that it is the one of this digest
-/// ([`Adapter::digest`]).
-///
-/// # Errors
-/// As [`UpdateFile::open`]; an adapter of another digest.
-pub fn read_adapter(path: &Path, spec: &Arc<AdapterSpec>, digest: Digest) -> Result<Adapter, AdapterError> {
-    let file = UpdateFile::open(path, spec, EVERYTHING)?;
-    let load = |name: &str, source: Option<TensorSource<'_>>| {
-        let source = source.ok_or_else(|| AdapterError::MissingTensor { name: name.to_owned() })?;
-        Tensor::new(source.shape().to_vec(), source.load()?.into_owned())
-    };
-    let mut modules = BTreeMap::new();
-    for name in spec.modules.keys() {
-        let factor = |side| load(&names::factor(spec.kind, name, side), file.factor(name, side));
-        modules.insert(name.clone(), LoraFactors { a: factor(Side::A)?, b: factor(Side::B)? });
+/// The file of [`encode_adapter`], told from a checked specification alone: what stands in front of the values, and where
+/// each tensor lies, in the order of their names.
+pub(super) fn layout(spec: &AdapterSpec) -> Result<(Vec<u8>, Vec<Place>), AdapterError> {
+    let (mut infos, mut places, mut end) = (Vec::new(), Vec::new(), 0);
+    for (name, shape) in AdapterUpdate::expected(spec, EVERYTHING) {
+        let place = Place { name, shape, start_bytes: end as u64 };
+        let data_offsets = (end, end + place.bytes() as usize);
+        end = data_offsets.1;
+        infos.push((place.name.clone(), TensorInfo { dtype: Dtype::F32, shape: place.shape.clone(), data_offsets }));
+        places.push(place);
     }
-    let head = spec.head.keys().map(|name| Ok((name.clone(), load(name, file.extra(name))?)));
-    let head = head.collect::<Result<_, AdapterError>>()?;
-    same(Adapter::new(Arc::clone(spec), modules, head)?, digest)
+    let header = serde_json::to_vec(&Metadata::new(None, infos)?).map_err(AdapterError::Header)?;
+    // Values begin at a multiple of eight bytes.
+    let length = header.len().next_multiple_of(8);
+    let mut head = (length as u64).to_le_bytes().to_vec();
+    head.extend(header);
+    head.resize(size_of::<u64>() + length, b' ');
+    for place in &mut places {
+        place.start_bytes += head.len() as u64;
+    }
+    Ok((head, places))
 }
 
 /// Reads a whole adapter back and checks that it is the one of this digest ([`Adapter::digest`]).

@@ -8,3 +8,4 @@ mod identity;
 mod peft;
 mod peft_refusals;
 mod support;
+mod written;

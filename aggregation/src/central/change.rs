@@ -72,6 +72,7 @@ impl<'a> Changes<'a> {
             for (index, before) in previous.values().chunks(BLOCK).enumerate() {
                 squares += squared_change(before, source.block(index * BLOCK, &mut block[..before.len()])?);
             }
+            previous.release();
         }
         Ok(squares)
     }
@@ -95,17 +96,20 @@ impl<'a> Changes<'a> {
             }
             all.extend(sums.iter().map(|&sum| sum as f32));
         }
+        previous.release();
         Ok(all)
     }
 
-    /// The adapter that training started from, changed by `sum / expected`.
-    pub(super) fn add_to_previous(&self, sum: &[Vec<f32>], expected: f64) -> Result<Adapter, AggregationError> {
+    /// The adapter that training started from, changed by `sum / expected`, in the memory of the sum.
+    pub(super) fn add_to_previous(&self, sum: Vec<Vec<f32>>, expected: f64) -> Result<Adapter, AggregationError> {
         let mut modules: BTreeMap<ModuleName, LoraFactors> = self.previous.modules().clone();
         let mut head = self.previous.head().clone();
-        for ((place, previous), sum) in self.places.iter().zip(sum) {
-            let moved = |(before, sum): (&f32, &f32)| (f64::from(*before) + f64::from(*sum) / expected) as f32;
-            let values = previous.values().iter().zip(sum).map(moved).collect();
+        for ((place, previous), mut values) in self.places.iter().zip(sum) {
+            for (value, &before) in values.iter_mut().zip(previous.values()) {
+                *value = (f64::from(before) + f64::from(*value) / expected) as f32;
+            }
             let tensor = Tensor::new(previous.shape().to_vec(), values)?;
+            previous.release();
             match *place {
                 Place::Factor(name, side) => {
                     if let Some(factors) = modules.get_mut(name) {
@@ -115,7 +119,9 @@ impl<'a> Changes<'a> {
                 Place::Head(name) => drop(head.insert(name.to_owned(), tensor)),
             }
         }
-        Ok(Adapter::new(Arc::clone(self.previous.spec()), modules, head)?)
+        let changed = Adapter::new(Arc::clone(self.previous.spec()), modules, head)?;
+        self.previous.release();
+        Ok(changed)
     }
 }
 

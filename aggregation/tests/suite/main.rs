@@ -10,6 +10,7 @@ mod init;
 mod kinds;
 mod linear;
 mod lora_fair;
+mod parts;
 mod registry;
 mod robust;
 mod rolora;

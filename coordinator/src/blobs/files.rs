@@ -2,8 +2,7 @@
 
 use std::{
     fmt::Debug,
-    fs,
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -11,8 +10,10 @@ use std::{
 pub(crate) trait Files: Debug + Send + Sync {
     /// Makes a folder and those above it.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
-    /// Makes or replaces a file, of pieces in order.
-    fn write(&self, path: &Path, pieces: &[&[u8]]) -> io::Result<()>;
+    /// Makes or replaces a file of these bytes.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Makes an empty file or replaces one by it, open for reading and writing.
+    fn begin(&self, path: &Path) -> io::Result<fs::File>;
     /// Makes a file's content durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
     /// Makes a folder's names durable.
@@ -36,9 +37,12 @@ impl Files for SystemFiles {
         fs::create_dir_all(path)
     }
 
-    fn write(&self, path: &Path, pieces: &[&[u8]]) -> io::Result<()> {
-        let mut file = fs::File::create(path)?;
-        pieces.iter().try_for_each(|piece| file.write_all(piece))
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        fs::write(path, bytes)
+    }
+
+    fn begin(&self, path: &Path) -> io::Result<fs::File> {
+        fs::File::options().read(true).write(true).create(true).truncate(true).open(path)
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {

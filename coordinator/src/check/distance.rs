@@ -77,7 +77,7 @@ fn private_gradient(terms: PrivacyTerms, batch_size: usize) -> f64 {
     terms.max_grad_norm() * (1.0 + noise)
 }
 
-/// Checks every tensor of an update.
+/// Checks every tensor of an update. A value that is no number is too far away, whatever the bound.
 pub(super) fn check(
     update: &UpdateFile,
     plan: &RoundPlan,
@@ -94,12 +94,14 @@ pub(super) fn check(
                 return Err(far.rejection(&format!("module {module}: factor {side}"), max_distance));
             }
         }
+        factors.release();
     }
     for (name, tensor) in global.head() {
         let Some(sent) = update.extra(name) else { continue };
         if let Some(far) = farthest(&sent, tensor.as_ref(), reach.bound(max_distance, 1.0), &mut block)? {
             return Err(far.rejection(&format!("tensor {name}"), max_distance));
         }
+        tensor.release();
     }
     Ok(())
 }
@@ -133,7 +135,7 @@ impl Far {
     }
 }
 
-/// The first value that is farther from its base than `bound.0 + bound.1·|base|`.
+/// The first value that is farther from its base than `bound.0 + bound.1·|base|`, or is not finite.
 fn farthest(
     sent: &TensorSource<'_>,
     base: TensorRef<'_>,
@@ -144,7 +146,7 @@ fn farthest(
     for (number, base) in base.values.chunks(BLOCK).enumerate() {
         let values = sent.block(number * BLOCK, block).map_err(sort)?;
         // Counting has no branch, so it runs at the speed of memory; the place is looked for only where there is one.
-        let far = |(sent, base): (&f32, &f32)| (sent - base).abs() > allowed(*base);
+        let far = |(sent, base): (&f32, &f32)| (sent - base).abs() > allowed(*base) || !sent.is_finite();
         let count: u32 = values.iter().zip(base).map(|pair| u32::from(far(pair))).sum();
         if count > 0 {
             let place = values.iter().zip(base).position(far).unwrap_or(0);

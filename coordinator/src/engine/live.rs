@@ -333,7 +333,7 @@ impl Live {
         Ok(updates.iter().map(|update| update.blob).filter(|blob| !self.published.contains(blob)).collect())
     }
 
-    /// The global adapter of a checkpoint, checked.
+    /// The global adapter of a checkpoint, checked; its values stay in the file.
     pub(crate) fn adapter(
         record: &RunRecord,
         checkpoint: &CheckpointRecord,
@@ -344,7 +344,7 @@ impl Live {
         // A file that is not there is another matter than one that is damaged.
         blobs.size(checkpoint.blob)?;
         let path = blobs.path(checkpoint.blob);
-        fedlora_adapter::read_adapter(&path, &spec, checkpoint.adapter).map_err(|source| {
+        fedlora_adapter::map_adapter(&path, &spec, checkpoint.adapter).map_err(|source| {
             let source = match source {
                 // The path is said once.
                 AdapterError::InFile { source, .. } => source,

@@ -1,6 +1,6 @@
 //! Beginning, pausing, ending and restoring runs; clients that are to take no further part.
 
-use fedlora_adapter::{Adapter, AdapterFile, ClientId, RoundId};
+use fedlora_adapter::{Adapter, ClientId, RoundId};
 
 use super::{Answer, Control, Engine, EngineError, EventKind, Headline, live::Live, plan, recover::is_live};
 use crate::{
@@ -86,12 +86,11 @@ impl Engine {
         let Beginning { record, run, global, detail } = beginning;
         self.refuse_beyond_limit(&record)?;
         let id = RunId(self.records.runs(1)?.first().map_or(1, |(last, _)| last.0 + 1));
-        let file = AdapterFile::new(&global)?;
-        let pieces: Vec<&[u8]> = file.pieces().collect();
+        let (written, global) = self.blobs.write_adapter(&global)?;
         let checkpoint = CheckpointRecord {
-            blob: self.blobs.write_pieces(&pieces)?,
-            size_bytes: file.bytes(),
-            adapter: global.digest(),
+            blob: written.content(),
+            size_bytes: written.bytes(),
+            adapter: written.adapter(),
             time: now,
         };
         let done = record.done;

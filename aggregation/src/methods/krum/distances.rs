@@ -37,6 +37,7 @@ pub(super) fn squared(updates: &Updates<'_>, measure: Measure) -> Result<Matrix,
         let modules = contributions.par_iter().map(Module::load).collect::<Result<Vec<_>, _>>();
         let modules = modules.map_err(|error| error.in_module(name))?;
         add(&mut sums, &modules, |first, second| scale * first.squared_distance(second, measure));
+        updates.release();
     }
     if updates.directive().head == HeadPolicy::Shared {
         for (name, tensor) in previous.head() {
@@ -44,6 +45,7 @@ pub(super) fn squared(updates: &Updates<'_>, measure: Measure) -> Result<Matrix,
             let load = |(_, source): &(f64, TensorSource<'_>)| low_rank::transposed(source);
             let heads = sources.par_iter().map(load).collect::<Result<Vec<_>, _>>()?;
             add(&mut sums, &heads, |first, second| (first - second).norm_squared());
+            updates.release();
         }
     }
     Ok(sums)

@@ -231,10 +231,10 @@ impl Files for CrashFiles {
         fs::create_dir_all(path)
     }
 
-    fn write(&self, path: &Path, pieces: &[&[u8]]) -> io::Result<()> {
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.power.draw()?;
-        let bytes = pieces.concat();
-        fs::write(path, &bytes)?;
+        fs::write(path, bytes)?;
+        let bytes = bytes.to_vec();
         let mut state = lock(&self.state);
         // Writing over a file changes the same file; what was durable of it may be torn.
         if let Some(file) = state.current.get(path).copied() {
@@ -245,6 +245,12 @@ impl Files for CrashFiles {
             state.current.insert(path.to_owned(), file);
         }
         Ok(())
+    }
+
+    fn begin(&self, path: &Path) -> io::Result<fs::File> {
+        self.write(path, &[])?;
+        // What is written to it is found out when it is made durable, or when power fails.
+        fs::File::options().read(true).write(true).open(path)
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
