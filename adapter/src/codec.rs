@@ -20,6 +20,7 @@ use safetensors::{
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use mapping::{WrittenAdapter, map_adapter};
+pub(crate) use whole::decode_whole;
 pub use whole::{decode_adapter, encode_adapter};
 pub use writer::AdapterWriter;
 

@@ -106,6 +106,16 @@ pub enum AdapterError {
     /// A header that is no JSON object.
     #[error("the safetensors header is not valid")]
     Header(#[source] serde_json::Error),
+    /// A pattern of modules that cannot be meant.
+    #[error("{key}: {pattern:?} {problem}")]
+    ModulePattern {
+        /// The patterns' key.
+        key: &'static str,
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An unusable specification.
     #[error("adapter specification: {0}")]
     Spec(&'static str),

@@ -2,12 +2,12 @@
 
 use crate::{Side, Tensor};
 
-/// Owned factors of one module; for VeRA the two vectors in the same roles.
+/// Owned factors of one module; for VeRA the two vectors in the same roles, for LoRA-XS the two factors on the right.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraFactors {
     /// `r x d_in`; VeRA: `lambda_d`, `r`.
     pub a: Tensor,
-    /// `d_out x r`; VeRA: `lambda_b`, `d_out`.
+    /// `d_out x r`; VeRA: `lambda_b`, `d_out`; LoRA-XS: `R`, `r x r`.
     pub b: Tensor,
 }
 

@@ -44,17 +44,21 @@ impl UpdateFile {
     /// # Errors
     /// As [`UpdateFile::open`], but for values that are not finite.
     pub fn open_checked(path: &Path, spec: &AdapterSpec, directive: Directive) -> Result<Self, AdapterError> {
-        let expected = AdapterUpdate::expected(spec, directive);
+        Self::open_as(path, spec.kind, &AdapterUpdate::expected(spec, directive))
+    }
+
+    /// The same for a file that may hold other tensors than an update does.
+    pub(crate) fn open_as(path: &Path, kind: AdapterKind, expected: &codec::Expected) -> Result<Self, AdapterError> {
         let io = |source| AdapterError::Io { path: path.to_owned(), source };
         let inside = |source| AdapterError::InFile { path: path.to_owned(), source: Box::new(source) };
         let mut file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
-        let limit = codec::header_limit(&expected) as u64 + 8;
+        let limit = codec::header_limit(expected) as u64 + 8;
         let mut head = Vec::new();
         file.by_ref().take(limit).read_to_end(&mut head).map_err(io)?;
         file.rewind().map_err(io)?;
-        let tensors = codec::layout(&head, length, &expected).map_err(inside)?;
-        Ok(Self { file, path: path.to_owned(), kind: spec.kind, tensors, map: None })
+        let tensors = codec::layout(&head, length, expected).map_err(inside)?;
+        Ok(Self { file, path: path.to_owned(), kind, tensors, map: None })
     }
 
     /// Maps the file, so that its values are read where the system caches them instead of being copied: twice as fast.

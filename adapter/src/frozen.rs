@@ -1,6 +1,11 @@
-//! What some kinds take from a frozen weight: leading orthonormal columns (OLoRA) and the lengths of its rows (DoRA).
+//! What some kinds take from a frozen weight: leading orthonormal columns (OLoRA), leading singular directions (LoRA-XS)
+//! and the lengths of its rows (DoRA).
+
+mod svd;
 
 use crate::{AdapterError, LoraFactors, ModuleSpec, Tensor};
+
+pub use svd::leading_svd;
 
 /// A column counts as one that depends on those before it below this share of its own length: of f32 values nothing
 /// better can be said.
@@ -15,22 +20,15 @@ const DEPENDENT: f64 = 1e-6;
 /// # Errors
 /// A weight of another shape than the module.
 pub fn leading_qr(weight: &Tensor, module: &ModuleSpec, rank: usize) -> Result<LoraFactors, AdapterError> {
-    let ModuleSpec { d_in, d_out } = *module;
+    let ModuleSpec { d_in, d_out, .. } = *module;
     check_shape(weight, module)?;
     let rank = rank.min(d_in).min(d_out);
     let weight = weight.values();
     let mut basis: Vec<Vec<f64>> = Vec::with_capacity(rank);
     for column in 0..rank {
-        let mut vector: Vec<f64> = (0..d_out).map(|row| f64::from(weight[row * d_in + column])).collect();
-        let length = dot(&vector, &vector).sqrt();
-        // Gram-Schmidt twice is as good as Householder.
-        for previous in basis.iter().chain(&basis) {
-            let along = dot(previous, &vector);
-            vector.iter_mut().zip(previous).for_each(|(value, part)| *value -= along * part);
-        }
-        let rest = dot(&vector, &vector).sqrt();
-        let scale = if rest > DEPENDENT * length { rest.recip() } else { 0.0 };
-        basis.push(vector.into_iter().map(|value| value * scale).collect());
+        let vector = (0..d_out).map(|row| f64::from(weight[row * d_in + column])).collect();
+        let vector = direction(vector, &basis, DEPENDENT);
+        basis.push(vector);
     }
     let mut a = vec![0.0_f64; rank * d_in];
     for (q, row_of_a) in basis.iter().zip(a.chunks_exact_mut(d_in)) {
@@ -76,6 +74,20 @@ pub fn row_lengths(weight: &Tensor, module: &ModuleSpec) -> Result<Tensor, Adapt
     Tensor::new(vec![module.d_out], weight.values().chunks_exact(module.d_in).map(length).collect())
 }
 
+/// The unit vector along what of `vector` is orthogonal to an orthonormal basis; 0 where that is below the share
+/// `dependent` of its length.
+fn direction(mut vector: Vec<f64>, basis: &[Vec<f64>], dependent: f64) -> Vec<f64> {
+    let length = dot(&vector, &vector).sqrt();
+    // Gram-Schmidt twice is as good as Householder.
+    for previous in basis.iter().chain(basis) {
+        let along = dot(previous, &vector);
+        vector.iter_mut().zip(previous).for_each(|(value, part)| *value -= along * part);
+    }
+    let rest = dot(&vector, &vector).sqrt();
+    let scale = if rest > dependent * length { rest.recip() } else { 0.0 };
+    vector.into_iter().map(|value| value * scale).collect()
+}
+
 fn check_shape(weight: &Tensor, module: &ModuleSpec) -> Result<(), AdapterError> {
     weight.as_ref().check("frozen weight", &[module.d_out, module.d_in])
 }
@@ -88,7 +100,7 @@ fn dot(left: &[f64], right: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    const MODULE: ModuleSpec = ModuleSpec { d_in: 7, d_out: 5 };
+    const MODULE: ModuleSpec = ModuleSpec::new(7, 5);
 
     fn weight() -> Tensor {
         // Sines of squares: those of the indices themselves would make a matrix of rank 2.
@@ -147,7 +159,7 @@ mod tests {
     #[test]
     fn lengths_are_those_of_rows() {
         let weight = Tensor::new(vec![2, 2], vec![3.0, 4.0, 0.0, 2.0]).unwrap();
-        let module = ModuleSpec { d_in: 2, d_out: 2 };
+        let module = ModuleSpec::new(2, 2);
         assert_eq!(row_lengths(&weight, &module).unwrap().values(), [5.0, 2.0]);
         assert!(matches!(row_lengths(&weight, &MODULE), Err(AdapterError::WrongShape { .. })));
     }

@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 
 use crate::{
     Adapter, AdapterError, AdapterKind, AdapterSpec, LoraFactors, ModuleName, ModuleSpec, Purpose, Seed, Side, Tensor,
-    codec::names, leading_qr, row_lengths,
+    codec::names, leading_qr, leading_svd, row_lengths,
 };
 
 /// Values of the first adapter's tensors by their names in files, row-major, as taken from the frozen weights.
@@ -17,7 +17,8 @@ const LAMBDA_D: f32 = 0.1;
 
 impl Adapter {
     /// The adapter of a seed before any training: `B = 0`, so that training starts at the base model; `A` Kaiming
-    /// uniform with `a = sqrt(5)`, that is `U(-1/sqrt(d_in), 1/sqrt(d_in))`; VeRA's `lambda_d = 0.1`, `lambda_b = 0`.
+    /// uniform with `a = sqrt(5)`, that is `U(-1/sqrt(d_in), 1/sqrt(d_in))`; VeRA's `lambda_d = 0.1`, `lambda_b = 0`. LoRA-XS's
+    /// `R` is 0, where its paper draws it with deviation 1e-5: its gradient is not 0 there, and the start is the base.
     ///
     /// Matrices of the head are drawn from `U(-1/sqrt(w), 1/sqrt(w))` with `w` the width of their input, as torch's
     /// linear layers are; vectors of the head are 0. Each tensor is drawn from a stream of its own name, so that
@@ -60,13 +61,14 @@ impl Adapter {
                 AdapterKind::Olora => {
                     LoraFactors { a: taken(&file_name(Side::A), &a)?, b: taken(&file_name(Side::B), &b)? }
                 }
+                AdapterKind::LoraXs => LoraFactors { a: taken(&file_name(Side::A), &a)?, b: Tensor::zeros(&b) },
                 _ => LoraFactors { a: first_a(&spec, name, module, seed), b: Tensor::zeros(&b) },
             };
             modules.insert(name.clone(), factors);
         }
         let mut head = BTreeMap::new();
         for (name, shape) in &spec.head {
-            let is_taken = spec.is_magnitude(name);
+            let is_taken = spec.is_magnitude(name) || spec.is_constant(name);
             let tensor = if is_taken { taken(&names::extra(name), shape)? } else { head_tensor(seed, name, shape) };
             head.insert(name.clone(), tensor);
         }
@@ -75,8 +77,9 @@ impl Adapter {
 }
 
 impl AdapterSpec {
-    /// What the first adapter takes from the frozen weights: OLoRA's factors are those of [`leading_qr`], DoRA's magnitudes
-    /// the weight's [`row_lengths`], so that training starts at the base model; other kinds take nothing.
+    /// What the first adapter takes from the frozen weights: OLoRA's factors are those of [`leading_qr`], LoRA-XS's constants
+    /// those of [`leading_svd`], DoRA's magnitudes the weight's [`row_lengths`], so that training starts at the base
+    /// model; other kinds take nothing.
     ///
     /// # Errors
     /// A weight that is not there or has another shape.
@@ -90,9 +93,14 @@ impl AdapterSpec {
             match self.kind {
                 AdapterKind::Lora | AdapterKind::Vera => {}
                 AdapterKind::Olora => {
-                    let LoraFactors { a, b } = leading_qr(&weight()?, module, self.rank)?;
+                    let LoraFactors { a, b } = leading_qr(&weight()?, module, self.rank_of(module))?;
                     first.insert(names::factor(self.kind, name, Side::A), a.values().to_vec());
                     first.insert(names::factor(self.kind, name, Side::B), b.values().to_vec());
+                }
+                AdapterKind::LoraXs => {
+                    let LoraFactors { a, b: left } = leading_svd(&weight()?, module, self.rank_of(module))?;
+                    first.insert(names::factor(self.kind, name, Side::A), a.values().to_vec());
+                    first.insert(names::extra(&names::left(name)), left.values().to_vec());
                 }
                 AdapterKind::Dora => {
                     let magnitudes = row_lengths(&weight()?, module)?;

@@ -1,10 +1,12 @@
 //! The registry of adapter kinds: what is adapted how, what PEFT calls it, and when a plain mean of clients is exact.
 
-use crate::AdapterKind;
+use crate::{AdapterKind, Factors};
 
 /// When the mean of the clients' tensors is the mean of what they do to the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Averaging {
+    /// Always: the change is linear in the only factor that is trained.
+    Exact,
     /// Where one of the two factors is the same for all clients: the change is linear in the other one.
     ExactWithOneFactor,
     /// Never: the change is linear in no tensor by itself.
@@ -26,6 +28,8 @@ pub struct KindRow {
     pub peft_type: &'static str,
     /// The key of `adapter_config.json` that tells it from others of the same type, and its value there, in JSON.
     pub peft_key: Option<(&'static str, &'static str)>,
+    /// Factors that training may change; the others are the adapter's constants, which no client sends.
+    pub trained: Factors,
     /// When a plain mean is exact.
     pub averaging: Averaging,
     /// Whether its first values come from the frozen weights.
@@ -41,6 +45,7 @@ pub const KINDS: &[KindRow] = &[
         arxiv: "2106.09685",
         peft_type: "LORA",
         peft_key: None,
+        trained: Factors::Both,
         averaging: Averaging::ExactWithOneFactor,
         needs_weights: false,
     },
@@ -51,6 +56,7 @@ pub const KINDS: &[KindRow] = &[
         arxiv: "2310.11454",
         peft_type: "VERA",
         peft_key: None,
+        trained: Factors::Both,
         averaging: Averaging::ExactWithOneFactor,
         needs_weights: false,
     },
@@ -61,6 +67,7 @@ pub const KINDS: &[KindRow] = &[
         arxiv: "2406.01775",
         peft_type: "LORA",
         peft_key: Some(("init_lora_weights", "\"olora\"")),
+        trained: Factors::Both,
         averaging: Averaging::ExactWithOneFactor,
         needs_weights: true,
     },
@@ -71,7 +78,20 @@ pub const KINDS: &[KindRow] = &[
         arxiv: "2402.09353",
         peft_type: "LORA",
         peft_key: Some(("use_dora", "true")),
+        trained: Factors::Both,
         averaging: Averaging::Inexact,
+        needs_weights: true,
+    },
+    KindRow {
+        kind: AdapterKind::LoraXs,
+        name: "LoRA-XS",
+        title: "LoRA-XS: Low-Rank Adaptation with Extremely Small Number of Parameters",
+        arxiv: "2405.17604",
+        // As a plain LoRA whose B is the product of the two left factors.
+        peft_type: "LORA",
+        peft_key: None,
+        trained: Factors::B,
+        averaging: Averaging::Exact,
         needs_weights: true,
     },
 ];
@@ -89,7 +109,7 @@ impl AdapterKind {
     pub fn has_matrices(self) -> bool {
         match self {
             Self::Lora | Self::Olora | Self::Dora => true,
-            Self::Vera => false,
+            Self::Vera | Self::LoraXs => false,
         }
     }
 }
@@ -100,7 +120,8 @@ mod tests {
 
     #[test]
     fn every_kind_has_one_row() {
-        for kind in [AdapterKind::Lora, AdapterKind::Vera, AdapterKind::Olora, AdapterKind::Dora] {
+        let kinds = [AdapterKind::Lora, AdapterKind::Vera, AdapterKind::Olora, AdapterKind::Dora, AdapterKind::LoraXs];
+        for kind in kinds {
             assert_eq!(KINDS.iter().filter(|row| row.kind == kind).count(), 1);
             assert_eq!(kind.row().kind, kind);
         }

@@ -74,7 +74,7 @@ mod tests {
         Directive { train: Factors::Both, upload: Factors::Both, download: Factors::Both, head: HeadPolicy::Frozen };
 
     fn file() -> (UpdateLayout, Vec<u8>) {
-        let modules = BTreeMap::from([(ModuleName::new("query"), ModuleSpec { d_in: 3, d_out: 4 })]);
+        let modules = BTreeMap::from([(ModuleName::new("query"), ModuleSpec::new(3, 4))]);
         let (kind, head) = (AdapterKind::Lora, BTreeMap::new());
         let spec = AdapterSpec { kind, rank: 2, alpha: 2.0, use_rslora: false, projection_seed: 0, modules, head };
         let adapter = Adapter::zeros(Arc::new(spec)).expect("usable");

@@ -20,14 +20,22 @@ pub use config::PeftOptions;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+/// A LoRA-XS adapter by its own tensors, which PEFT does not know and does not look for.
+const OWN: &str = "lora_xs.safetensors";
 
 /// Writes an adapter as a folder that `peft` loads as is.
+///
+/// `peft` has no LoRA-XS: it gets the plain LoRA that computes the same ([`Adapter::folded`]), and beside it lies
+/// `lora_xs.safetensors` with what was trained and its constants: for each module `lora_A.weight`, `r x d_in`,
+/// `lora_R.weight`, `r x r`, and `lora_B.weight`, `d_out x r`, named as `peft` names tensors, and the head.
 ///
 /// Each file is written beside its final name and renamed, so that a full disk leaves no half-written adapter.
 ///
 /// # Errors
 /// I/O errors, with the path.
 pub fn write_peft(directory: &Path, adapter: &Adapter, options: &PeftOptions) -> Result<(), AdapterError> {
+    let own = (adapter.spec().kind == AdapterKind::LoraXs).then(|| codec::encode_adapter(adapter)).transpose()?;
+    let adapter = adapter.folded()?;
     let spec = adapter.spec();
     let mut tensors = BTreeMap::new();
     for (module, factors) in adapter.modules() {
@@ -44,6 +52,7 @@ pub fn write_peft(directory: &Path, adapter: &Adapter, options: &PeftOptions) ->
     let bytes = codec::encode(tensors.iter().map(|(name, tensor)| (name.as_str(), *tensor)))?;
     fs::create_dir_all(directory).map_err(|source| AdapterError::Io { path: directory.to_owned(), source })?;
     replace(directory, WEIGHTS, &bytes)?;
+    own.map_or(Ok(()), |bytes| replace(directory, OWN, &bytes))?;
     replace(directory, CONFIG, config::to_json(spec, options).as_bytes())
 }
 
@@ -51,6 +60,7 @@ pub fn write_peft(directory: &Path, adapter: &Adapter, options: &PeftOptions) ->
 ///
 /// Module names may differ by one prefix common to all, so that an adapter made for the bare encoder fits the same
 /// encoder inside a classifier, and the other way round. Head tensors that the folder lacks are taken from `initial`.
+/// A LoRA-XS adapter is read from its own file, whose names and head must be those of the specification.
 ///
 /// # Errors
 /// A configuration of another kind, rank or scaling, or under which the tensors would act differently here; a tensor
@@ -62,9 +72,15 @@ pub fn read_peft(directory: &Path, spec: &Arc<AdapterSpec>, initial: &Adapter) -
         fs::read(&path).map_err(|source| AdapterError::Io { path: path.clone(), source }).map(|bytes| (path, bytes))
     };
     let (config_path, json) = read(CONFIG)?;
-    config::check(&json, spec).map_err(in_file(&config_path))?;
+    config::check(&json, &spec.folded()).map_err(in_file(&config_path))?;
+    if spec.kind == AdapterKind::LoraXs {
+        let (path, bytes) = read(OWN)?;
+        return codec::decode_whole(&bytes, spec).map_err(in_file(&path));
+    }
     let (path, bytes) = read(WEIGHTS)?;
-    tensors::read(&bytes, spec, initial).map_err(in_file(&path))
+    let weights = tensors::Weights::open(&bytes, spec).map_err(in_file(&path))?;
+    config::check_patterns(&json, spec, &weights.modules()).map_err(in_file(&config_path))?;
+    weights.adapter(initial).map_err(in_file(&path))
 }
 
 fn in_file(path: &Path) -> impl FnOnce(AdapterError) -> AdapterError {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AdapterError, Digest, Side, codec::names};
+use crate::{AdapterError, Digest, ModuleValues, Side, codec::names};
 
 /// The layer that the two factors of a module belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,11 @@ pub enum AdapterKind {
     /// `m·(W0 + s·B·A) / ‖W0 + s·B·A‖`, row by row, with the lengths held constant in the backward pass (DoRA,
     /// arXiv 2402.09353, eq. 5 and 11). The trained magnitudes `m` are extra tensors: they go where the head goes.
     Dora,
+    /// `W0 + s·L·R·A`, where `A = Vᵀ`, `r x d_in`, and `L = U·S`, `d_out x r`, are the leading part of `W0`'s SVD and stay as
+    /// they are; only `R`, `r x r`, is trained (LoRA-XS, arXiv 2405.17604, eq. 3). In the roles of the factors: `a` = `A`,
+    /// a constant, and `b` = `R`. `L` is an extra tensor that is as constant: it travels with the adapter, and no
+    /// update has it.
+    LoraXs,
 }
 
 /// Name of an adapted module in the base model, with dots, as PEFT spells it.
@@ -47,13 +52,27 @@ impl fmt::Display for ModuleName {
     }
 }
 
-/// Widths of an adapted linear module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Widths of an adapted linear module, and what its adapter has of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ModuleSpec {
     /// Width of its input.
     pub d_in: usize,
     /// Width of its output.
     pub d_out: usize,
+    /// `r` of this module, where it is not the adapter's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+    /// `lora_alpha` of this module, where it is not the adapter's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+}
+
+impl ModuleSpec {
+    /// A module with the adapter's rank and alpha.
+    #[must_use]
+    pub const fn new(d_in: usize, d_out: usize) -> Self {
+        Self { d_in, d_out, rank: None, alpha: None }
+    }
 }
 
 /// The extra, fully trained tensors (PEFT's `modules_to_save`): name and shape.
@@ -79,45 +98,86 @@ pub struct AdapterSpec {
 }
 
 impl AdapterSpec {
-    /// `s` of `W0 + s·B·A`; 1 for VeRA, whose vectors carry the scale.
+    /// `s` of `W0 + s·B·A` in modules without a rank or alpha of their own; 1 for VeRA, whose vectors carry the scale.
     #[must_use]
     pub fn scaling(&self) -> f64 {
+        self.scaling_with(self.rank, self.alpha)
+    }
+
+    /// `s` of a module.
+    #[must_use]
+    pub fn scaling_of(&self, module: &ModuleSpec) -> f64 {
+        self.scaling_with(self.rank_of(module), module.alpha.unwrap_or(self.alpha))
+    }
+
+    fn scaling_with(&self, rank: usize, alpha: f64) -> f64 {
         match self.kind {
             AdapterKind::Vera => 1.0,
-            _ if self.use_rslora => self.alpha / (self.rank as f64).sqrt(),
-            _ => self.alpha / self.rank as f64,
+            _ if self.use_rslora => alpha / (rank as f64).sqrt(),
+            _ => alpha / rank as f64,
         }
     }
 
-    /// Shape of one factor of a module: `[r, d_in]`, `[d_out, r]`; for VeRA `[r]`, `[d_out]`.
+    /// `r` of a module.
+    #[must_use]
+    pub fn rank_of(&self, module: &ModuleSpec) -> usize {
+        module.rank.unwrap_or(self.rank)
+    }
+
+    /// The same specification with ranks and alphas of single modules, as PEFT's `rank_pattern` and `alpha_pattern` mean them.
+    /// Where they are the adapter's own nothing changes, its digest included.
+    ///
+    /// # Errors
+    /// A pattern that matches no module, is no expression, or leaves open which of two values counts.
+    pub fn with_patterns(
+        mut self,
+        ranks: &ModuleValues<usize>,
+        alphas: &ModuleValues<f64>,
+    ) -> Result<Self, AdapterError> {
+        let names: Vec<ModuleName> = self.modules.keys().cloned().collect();
+        let (ranks, alphas) = (ranks.of("rank_pattern", names.iter())?, alphas.of("alpha_pattern", names.iter())?);
+        for (name, module) in &mut self.modules {
+            module.rank = ranks.get(name).copied().filter(|rank| *rank != self.rank);
+            module.alpha = alphas.get(name).copied().filter(|alpha| alpha.to_bits() != self.alpha.to_bits());
+        }
+        Ok(self)
+    }
+
+    /// Shape of one factor of a module: `[r, d_in]`, `[d_out, r]`; for VeRA `[r]`, `[d_out]`; LoRA-XS has `[r, r]` for `B`.
     #[must_use]
     pub fn shape(&self, module: &ModuleSpec, side: Side) -> Vec<usize> {
+        let rank = self.rank_of(module);
         match (self.kind, side) {
-            (AdapterKind::Vera, Side::A) => vec![self.rank],
+            (AdapterKind::Vera, Side::A) => vec![rank],
             (AdapterKind::Vera, Side::B) => vec![module.d_out],
-            (_, Side::A) => vec![self.rank, module.d_in],
-            (_, Side::B) => vec![module.d_out, self.rank],
+            (AdapterKind::LoraXs, Side::B) => vec![rank, rank],
+            (_, Side::A) => vec![rank, module.d_in],
+            (_, Side::B) => vec![module.d_out, rank],
         }
     }
 
-    /// The same specification with the extra tensors that its kind needs: DoRA's magnitudes.
+    /// The same specification with the extra tensors that its kind needs: DoRA's magnitudes, LoRA-XS's `L`.
     #[must_use]
     pub fn with_extras(mut self) -> Self {
-        if self.kind == AdapterKind::Dora {
-            let magnitudes = self.modules.iter().map(|(name, module)| (names::magnitude(name), vec![module.d_out]));
-            self.head.extend(magnitudes.collect::<Vec<_>>());
-        }
+        self.head.extend(self.extras());
         self
+    }
+
+    /// The extra tensors of all modules.
+    fn extras(&self) -> HeadSpec {
+        let of = |(name, module): (&ModuleName, &ModuleSpec)| match self.kind {
+            AdapterKind::Dora => Some((names::magnitude(name), vec![module.d_out])),
+            AdapterKind::LoraXs => Some((names::left(name), vec![module.d_out, self.rank_of(module)])),
+            AdapterKind::Lora | AdapterKind::Vera | AdapterKind::Olora => None,
+        };
+        self.modules.iter().filter_map(of).collect()
     }
 
     /// The extra tensors that belong to no module: the model's classification head.
     #[must_use]
     pub fn classifier(&self) -> HeadSpec {
-        self.head
-            .iter()
-            .filter(|(name, _)| !self.is_magnitude(name))
-            .map(|(name, shape)| (name.clone(), shape.clone()))
-            .collect()
+        let own = self.head.iter().filter(|(name, _)| !self.is_magnitude(name) && !self.is_constant(name));
+        own.map(|(name, shape)| (name.clone(), shape.clone())).collect()
     }
 
     /// Whether an extra tensor is the magnitude of a module of DoRA.
@@ -126,17 +186,35 @@ impl AdapterSpec {
         self.kind == AdapterKind::Dora && names::is_magnitude(extra)
     }
 
+    /// Whether an extra tensor is the `L` of a module of LoRA-XS, which nobody trains or sends, whatever becomes of the head.
+    #[must_use]
+    pub fn is_constant(&self, extra: &str) -> bool {
+        self.kind == AdapterKind::LoraXs && names::is_left(extra)
+    }
+
+    /// The extra tensors that a directive decides about: all but the constant ones.
+    pub fn trainable_head(&self) -> impl Iterator<Item = (&String, &Vec<usize>)> {
+        self.head.iter().filter(|(name, _)| !self.is_constant(name))
+    }
+
     /// Checks that the specification describes a usable adapter.
     ///
     /// # Errors
     /// [`AdapterError::Spec`] for rank 0, a non-positive alpha, no modules, an empty width, two tensors of one name, or
     /// more values than memory can hold.
     pub fn validate(&self) -> Result<(), AdapterError> {
-        if self.rank == 0 {
-            return Err(AdapterError::Spec("the rank r is 0"));
+        if self.rank == 0 || self.modules.values().any(|module| module.rank == Some(0)) {
+            return Err(AdapterError::Spec("a rank r is 0"));
         }
-        if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return Err(AdapterError::Spec("lora_alpha is not a positive number"));
+        let alphas = self.modules.values().filter_map(|module| module.alpha);
+        if alphas.chain([self.alpha]).any(|alpha| !(alpha.is_finite() && alpha > 0.0)) {
+            return Err(AdapterError::Spec("a lora_alpha is not a positive number"));
+        }
+        let has_own = |module: &ModuleSpec| module.rank.is_some() || module.alpha.is_some();
+        if self.kind == AdapterKind::Vera && self.modules.values().any(has_own) {
+            return Err(AdapterError::Spec(
+                "VeRA's modules share their projections: none has a rank or alpha of its own",
+            ));
         }
         if self.modules.is_empty() {
             return Err(AdapterError::Spec("no module is adapted: target_modules matched nothing"));
@@ -144,10 +222,11 @@ impl AdapterSpec {
         if self.modules.values().any(|module| module.d_in == 0 || module.d_out == 0) {
             return Err(AdapterError::Spec("a module has width 0"));
         }
-        if self.kind == AdapterKind::Olora && self.modules.values().any(|m| self.rank > m.d_in.min(m.d_out)) {
-            return Err(AdapterError::Spec("the rank r is above a module's width: its QR has no such columns"));
+        let is_decomposed = matches!(self.kind, AdapterKind::Olora | AdapterKind::LoraXs);
+        if is_decomposed && self.modules.values().any(|m| self.rank_of(m) > m.d_in.min(m.d_out)) {
+            return Err(AdapterError::Spec("the rank r is above a module's width: its QR or SVD has no such columns"));
         }
-        self.check_magnitudes()?;
+        self.check_extras()?;
         let sides = [Side::A, Side::B];
         let mut factors = self.modules.keys().flat_map(|name| sides.map(|side| names::factor(self.kind, name, side)));
         if factors.any(|factor| factor.strip_prefix(names::PREFIX).is_some_and(|name| self.head.contains_key(name))) {
@@ -161,16 +240,17 @@ impl AdapterSpec {
         Ok(())
     }
 
-    /// DoRA has one magnitude for each output of each module, and no others.
-    fn check_magnitudes(&self) -> Result<(), AdapterError> {
-        let wanted = |(name, module): (&ModuleName, &ModuleSpec)| {
-            self.head.get(&names::magnitude(name)).is_some_and(|shape| *shape == [module.d_out])
-        };
-        let count = self.head.keys().filter(|name| self.is_magnitude(name)).count();
-        if self.kind != AdapterKind::Dora || (count == self.modules.len() && self.modules.iter().all(wanted)) {
+    /// DoRA has one magnitude for each output of each module, LoRA-XS one `L` for each module, and no others.
+    fn check_extras(&self) -> Result<(), AdapterError> {
+        let extras = self.extras();
+        let count = self.head.keys().filter(|name| self.is_magnitude(name) || self.is_constant(name)).count();
+        if count == extras.len() && extras.iter().all(|(name, shape)| self.head.get(name) == Some(shape)) {
             return Ok(());
         }
-        Err(AdapterError::Spec("DoRA needs a magnitude [d_out] for every module, and for nothing else"))
+        Err(AdapterError::Spec(match self.kind {
+            AdapterKind::LoraXs => "LoRA-XS needs a lora_B.weight [d_out, r] for every module, and for nothing else",
+            _ => "DoRA needs a magnitude [d_out] for every module, and for nothing else",
+        }))
     }
 
     /// Number of values of all tensors, VeRA's projections included; `None` where it overflows.

@@ -21,6 +21,7 @@ impl AdapterUpdate {
     #[must_use]
     pub fn select(adapter: &Adapter, directive: Directive) -> Self {
         let spec = Arc::clone(adapter.spec());
+        let directive = directive.of_kind(spec.kind);
         let mut tensors = BTreeMap::new();
         for (name, factors) in adapter.modules() {
             for side in [Side::A, Side::B].into_iter().filter(|side| directive.upload.contains(*side)) {
@@ -28,7 +29,8 @@ impl AdapterUpdate {
             }
         }
         if directive.head == HeadPolicy::Shared {
-            tensors.extend(adapter.head().iter().map(|(name, tensor)| (names::extra(name), tensor.clone())));
+            let head = adapter.head().iter().filter(|(name, _)| !spec.is_constant(name));
+            tensors.extend(head.map(|(name, tensor)| (names::extra(name), tensor.clone())));
         }
         Self { spec, tensors }
     }
@@ -56,6 +58,7 @@ impl AdapterUpdate {
     /// Names and shapes of exactly the tensors that an update under `directive` consists of.
     #[must_use]
     pub fn expected(spec: &AdapterSpec, directive: Directive) -> BTreeMap<String, Vec<usize>> {
+        let directive = directive.of_kind(spec.kind);
         let mut expected = BTreeMap::new();
         for (name, module) in &spec.modules {
             for side in [Side::A, Side::B].into_iter().filter(|side| directive.upload.contains(*side)) {
@@ -63,7 +66,7 @@ impl AdapterUpdate {
             }
         }
         if directive.head == HeadPolicy::Shared {
-            expected.extend(spec.head.iter().map(|(name, shape)| (names::extra(name), shape.clone())));
+            expected.extend(spec.trainable_head().map(|(name, shape)| (names::extra(name), shape.clone())));
         }
         expected
     }

@@ -34,7 +34,7 @@ fn spec() -> AdapterSpec {
         alpha: 1.0,
         use_rslora: false,
         projection_seed: 0,
-        modules: BTreeMap::from([(ModuleName::new("m"), ModuleSpec { d_in: WIDTH, d_out: WIDTH })]),
+        modules: BTreeMap::from([(ModuleName::new("m"), ModuleSpec::new(WIDTH, WIDTH))]),
         head: BTreeMap::new(),
     }
 }

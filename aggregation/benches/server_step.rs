@@ -40,7 +40,7 @@ fn best_of<const N: usize>(runs: usize, mut works: [&mut dyn FnMut(); N]) -> [f6
 }
 
 fn spec(modules: usize, width: usize, rank: usize) -> Arc<AdapterSpec> {
-    let module = ModuleSpec { d_in: width, d_out: width };
+    let module = ModuleSpec::new(width, width);
     Arc::new(AdapterSpec {
         kind: AdapterKind::Lora,
         rank,

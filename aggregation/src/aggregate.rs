@@ -77,7 +77,7 @@ pub fn aggregate_into(
 ) -> Result<Option<f64>, AggregationError> {
     let cohort = Cohort::new(updates)?;
     strategy.check_count(cohort.len())?;
-    let updates = Updates::new(previous, strategy.directive(round), cohort);
+    let updates = Updates::new(previous, strategy.directive(round).of_kind(previous.spec().kind), cohort);
     let shares = strategy.shares(&updates)?;
     let updates = updates.reweighed(&shares);
     updates.release();
@@ -167,7 +167,8 @@ impl<'a> Step<'a> {
     }
 
     fn extra(&self, name: &str, previous: &Tensor) -> Result<Tensor, AggregationError> {
-        if self.updates.directive().head != HeadPolicy::Shared {
+        let is_shared = self.updates.directive().head == HeadPolicy::Shared;
+        if !is_shared || self.updates.previous().spec().is_constant(name) {
             return Ok(previous.clone());
         }
         self.strategy.combine_head(previous, &self.updates.head(name, previous)?)

@@ -126,7 +126,8 @@ impl PrivateMean {
             return Err(AggregationError::NotFromMean);
         }
         let updates = sorted(updates)?;
-        let changes = Changes::new(previous, strategy.directive(round), &updates)?;
+        let directive = strategy.directive(round).of_kind(previous.spec().kind);
+        let changes = Changes::new(previous, directive, &updates)?;
         let (mut sum, within) = changes.clipped_sum(self.bound())?;
         let noise = GaussianNoise::new(self.mode, self.noise_multiplier, self.bound())?
             .with_extra_sensitivity(rounding(updates.len(), self.bound()))?;

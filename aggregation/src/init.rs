@@ -24,7 +24,7 @@ use crate::{AggregationError, low_rank::Matrix};
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
     /// LoRA: `A` Kaiming uniform with `a = sqrt(5)`, that is `U(-1/sqrt(d_in), 1/sqrt(d_in))`, as PEFT has it; rows have a
-    /// length of about 0.58. VeRA: `lambda_d = 0.1`, `lambda_b = 0`.
+    /// length of about 0.58. VeRA: `lambda_d = 0.1`, `lambda_b = 0`. LoRA-XS: constants from the frozen weight, `R = 0`.
     Default,
     /// `A` normal with deviation `1/r`, as PEFT has it.
     Gaussian,
@@ -65,7 +65,7 @@ pub const INITS: &[InitRow] = &[
         init: Init::Default,
         name: "default",
         peft: Some("true"),
-        kinds: &[AdapterKind::Lora, AdapterKind::Vera, AdapterKind::Dora],
+        kinds: &[AdapterKind::Lora, AdapterKind::Vera, AdapterKind::Dora, AdapterKind::LoraXs],
         needs_weights: false,
     },
     InitRow { init: Init::Gaussian, name: "gaussian", peft: Some("gaussian"), kinds: PLAIN, needs_weights: false },
@@ -165,15 +165,16 @@ fn first_factors(
     mut rng: impl Rng,
     frozen_weight: impl FnOnce() -> Option<Tensor>,
 ) -> Result<First, AggregationError> {
+    let rank = spec.rank_of(module);
     let a = match init {
-        Init::Orthogonal => return drawn::orthogonal(spec.rank, module, &mut rng),
+        Init::Orthogonal => return drawn::orthogonal(rank, module, &mut rng),
         Init::Pissa => {
             let weight = frozen_weight().ok_or(AggregationError::MissingWeight)?;
-            pissa::principal_rows(&weight, module, spec.rank, &mut rng)?
+            pissa::principal_rows(&weight, module, rank)?
         }
-        Init::Gaussian => drawn::normal(spec.rank, module.d_in, &mut rng)?,
+        Init::Gaussian => drawn::normal(rank, module.d_in, &mut rng)?,
         // The other two are complete before anything is drawn.
-        Init::Orthonormal | Init::Default | Init::Olora => drawn::orthonormal_rows(spec.rank, module.d_in, &mut rng)?,
+        Init::Orthonormal | Init::Default | Init::Olora => drawn::orthonormal_rows(rank, module.d_in, &mut rng)?,
     };
     Ok(First { a, b: None })
 }

@@ -48,7 +48,9 @@ const LORA: &[AdapterKind] = &[AdapterKind::Lora, AdapterKind::Olora];
 /// Kinds with the product of the factors in them, whatever is made of it.
 const MATRICES: &[AdapterKind] = &[AdapterKind::Lora, AdapterKind::Olora, AdapterKind::Dora];
 const VERA: &[AdapterKind] = &[AdapterKind::Vera];
-const ANY: &[AdapterKind] = &[AdapterKind::Lora, AdapterKind::Vera, AdapterKind::Olora, AdapterKind::Dora];
+/// LoRA-XS too, where a method does with the factor that is trained what it does with any.
+const ANY: &[AdapterKind] =
+    &[AdapterKind::Lora, AdapterKind::Vera, AdapterKind::Olora, AdapterKind::Dora, AdapterKind::LoraXs];
 
 /// A federated method as it is known to users, and how to make one.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@
 
 use std::ops::Add;
 
-use fedlora_adapter::{AdapterSpec, LoraFactors, Side, TensorSource};
+use fedlora_adapter::{AdapterSpec, LoraFactors, ModuleSpec, Side, TensorSource};
 
 use crate::{
     AggregationError, Contribution,
@@ -45,9 +45,11 @@ impl Add for Squares {
 
 /// Whether the residual of this many LoRA updates is worth its cost: two Grams of all clients' columns per module.
 pub(crate) fn is_affordable(spec: &AdapterSpec, clients: usize) -> bool {
-    let columns = (clients * spec.rank) as f64;
-    let widths: f64 = spec.modules.values().map(|module| (module.d_in + module.d_out) as f64).sum();
-    columns * columns * widths <= MAX_OPERATIONS
+    let operations = |module: &ModuleSpec| {
+        let columns = (clients * spec.rank_of(module)) as f64;
+        columns * columns * (module.d_in + module.d_out) as f64
+    };
+    spec.modules.values().map(operations).sum::<f64>() <= MAX_OPERATIONS
 }
 
 /// The squares of one module's LoRA factors.

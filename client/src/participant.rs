@@ -72,17 +72,18 @@ impl Participant {
 
     /// Keeps what was trained and is not the server's, and selects what is sent.
     pub fn finish(&mut self, directive: Directive, trained: &Adapter) -> AdapterUpdate {
-        let kind = trained.spec().kind;
+        let spec = trained.spec();
+        let (kind, own) = (spec.kind, directive.of_kind(spec.kind));
         for side in [Side::A, Side::B] {
-            if directive.train.contains(side) && !directive.download.contains(side) {
+            if own.train.contains(side) && !directive.download.contains(side) {
                 let factors = trained.modules().iter();
-                let named = factors.map(|(name, own)| (names::factor(kind, name, side), own.side(side).clone()));
+                let named = factors.map(|(name, pair)| (names::factor(kind, name, side), pair.side(side).clone()));
                 self.kept.tensors.extend(named);
             }
         }
         if directive.head == HeadPolicy::Personal {
-            let head = trained.head().iter().map(|(name, tensor)| (names::extra(name), tensor.clone()));
-            self.kept.tensors.extend(head);
+            let head = trained.head().iter().filter(|(name, _)| !spec.is_constant(name));
+            self.kept.tensors.extend(head.map(|(name, tensor)| (names::extra(name), tensor.clone())));
         }
         AdapterUpdate::select(trained, directive)
     }

@@ -8,7 +8,7 @@ use crate::RunInfo;
 
 /// Two modules and a head.
 pub(crate) fn spec() -> Arc<AdapterSpec> {
-    let module = |name: &str| (ModuleName::new(name), ModuleSpec { d_in: 3, d_out: 2 });
+    let module = |name: &str| (ModuleName::new(name), ModuleSpec::new(3, 2));
     Arc::new(AdapterSpec {
         kind: AdapterKind::Lora,
         rank: 2,

@@ -261,7 +261,8 @@ impl RunConfig {
     /// The adapter's specification over the modules and the head of a base model.
     ///
     /// # Errors
-    /// A kind that the method does not serve; a specification that describes no usable adapter.
+    /// A kind that the method does not serve; patterns that do not fit the modules; a specification that describes no usable
+    /// adapter.
     pub fn spec(
         &self,
         modules: BTreeMap<ModuleName, ModuleSpec>,
@@ -275,8 +276,10 @@ impl RunConfig {
             projection_seed: self.seed,
             modules,
             head,
-        }
-        .with_extras();
+        };
+        let LoraConfig { rank_pattern, alpha_pattern, .. } = &self.lora;
+        let spec = spec.with_patterns(rank_pattern, alpha_pattern);
+        let spec = spec.map_err(|error| ConfigError::invalid("lora", error.to_string()))?.with_extras();
         spec.validate().map_err(|error| ConfigError::invalid("lora", error.to_string()))?;
         Ok(Arc::new(spec))
     }

@@ -25,10 +25,10 @@ pub enum ParameterKey {
 }
 
 impl ParameterKey {
-    fn is_trained(&self, train: Factors, train_head: bool) -> bool {
+    fn is_trained(&self, spec: &AdapterSpec, train: Factors, train_head: bool) -> bool {
         match self {
-            Self::Factor(_, side) => train.contains(*side),
-            Self::Head(_) => train_head,
+            Self::Factor(_, side) => train.and(spec.kind.row().trained).contains(*side),
+            Self::Head(name) => train_head && !spec.is_constant(name),
         }
     }
 }
@@ -42,7 +42,8 @@ pub(crate) fn trained_sizes(directive: Directive, spec: &AdapterSpec) -> Vec<usi
         }
         ParameterKey::Head(name) => spec.head.get(name).map_or(0, |shape| shape.iter().product()),
     };
-    host::keys(spec).into_iter().filter(|key| key.is_trained(directive.train, is_head_trained)).map(size).collect()
+    let keys = host::keys(spec).into_iter();
+    keys.filter(|key| key.is_trained(spec, directive.train, is_head_trained)).map(size).collect()
 }
 
 /// One tensor of all groups.
@@ -69,7 +70,8 @@ pub struct GroupedAdapter {
 impl GroupedAdapter {
     /// Groups adapters on a device, one group each.
     ///
-    /// Gradients are recorded for the factors in `train` and, with `train_head`, for the head; all else is constant.
+    /// Gradients are recorded for the factors in `train` and, with `train_head`, for the head; all else is constant, as
+    /// what adapters of the kind never change is.
     /// Each group has one example until [`GroupedAdapter::set_examples`] says otherwise.
     ///
     /// # Errors
@@ -80,7 +82,7 @@ impl GroupedAdapter {
             return Err(LearnerError::MixedSpecs { index });
         }
         let (trained, frozen): (Vec<_>, Vec<_>) =
-            host::keys(spec).into_iter().partition(|key| key.is_trained(train, train_head));
+            host::keys(spec).into_iter().partition(|key| key.is_trained(spec, train, train_head));
         let leaf =
             |key: ParameterKey| Parameter { value: host::stack(adapters, &key, device).autodiff().require_grad(), key };
         let constant = |key: ParameterKey| Parameter { value: host::stack(adapters, &key, device), key };
@@ -183,13 +185,15 @@ impl GroupedAdapter {
 
     /// A module's low-rank branch over rows of which `rows[g]` are group `g`'s; none for a module without factors.
     pub(crate) fn lora(&self, module: &ModuleName, rows: &[usize], mask: Option<Tensor<2>>) -> Option<Lora> {
+        let own = self.spec().modules.get(module)?;
         let factor = |side| self.value(&ParameterKey::Factor(module.clone(), side));
         let (a, b) = (factor(Side::A)?, factor(Side::B)?);
         let (a, b) = match &self.projections {
-            Some(projections) => projections.apply(self.spec().modules.get(module)?, a, b),
-            None => (a, b),
+            Some(projections) => projections.apply(own, a, b),
+            None => (a, self.behind_left(module, b)),
         };
-        Some(Lora { a, b, scale: self.spec().scaling() as f32, rows: rows.to_vec(), mask })
+        let scale = self.spec().scaling_of(own) as f32;
+        Some(Lora { a, b, scale, rows: rows.to_vec(), mask })
     }
 
     /// `DoRA`'s magnitudes of a module, `[G, d_out, 1]`; none for other kinds.
@@ -198,6 +202,17 @@ impl GroupedAdapter {
             return None;
         }
         self.value(&ParameterKey::Head(names::magnitude(module)))
+    }
+
+    /// `L·R` of LoRA-XS, `[G, d_out, r]`, from `R`; the factor itself for other kinds.
+    fn behind_left(&self, module: &ModuleName, b: Tensor<3>) -> Tensor<3> {
+        if self.spec().kind != AdapterKind::LoraXs {
+            return b;
+        }
+        match self.value(&ParameterKey::Head(names::left(module))) {
+            Some(left) => left.matmul(b),
+            None => b,
+        }
     }
 
     fn value(&self, key: &ParameterKey) -> Option<Tensor<3>> {

@@ -137,9 +137,9 @@ pub trait Model: Debug + Send + Sync {
     fn check(&self, spec: &AdapterSpec) -> Result<(), LearnerError> {
         let widths = |module: &ModuleSpec| (module.d_in, module.d_out);
         for (name, module) in &spec.modules {
-            let expected = self.adaptable().get(name);
-            if expected != Some(module) {
-                let (module, expected, found) = (name.to_string(), expected.map(widths), widths(module));
+            let (expected, found) = (self.adaptable().get(name).map(widths), widths(module));
+            if expected != Some(found) {
+                let module = name.to_string();
                 return Err(LearnerError::AdaptedModule { module, expected, found });
             }
         }

@@ -92,6 +92,7 @@ fn copied(adapter: &Adapter) -> Adapter {
 fn step(adapter: Adapter, target: &Adapter, directive: Directive, rate: f32) -> (Adapter, f64) {
     let unchanged = adapter.clone();
     let (spec, mut modules, mut head) = adapter.into_parts();
+    let directive = directive.of_kind(spec.kind);
     let mut loss = 0.0;
     for (factors, goal) in modules.values_mut().zip(target.modules().values()) {
         for side in [Side::A, Side::B] {
@@ -101,7 +102,8 @@ fn step(adapter: Adapter, target: &Adapter, directive: Directive, rate: f32) -> 
         }
     }
     if directive.head != HeadPolicy::Frozen {
-        loss += head.values_mut().zip(target.head().values()).map(|(own, goal)| pull(own, goal, rate)).sum::<f64>();
+        let trained = head.iter_mut().zip(target.head().values()).filter(|((name, _), _)| !spec.is_constant(name));
+        loss += trained.map(|((_, own), goal)| pull(own, goal, rate)).sum::<f64>();
     }
     // A diverging rate may leave the finite numbers; the adapter then stays where it was.
     (Adapter::new(spec, modules, head).unwrap_or(unchanged), loss)
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     fn constant(value: f32) -> Adapter {
-        let modules = BTreeMap::from([(ModuleName::new("layer"), ModuleSpec { d_in: 3, d_out: 2 })]);
+        let modules = BTreeMap::from([(ModuleName::new("layer"), ModuleSpec::new(3, 2))]);
         let head = BTreeMap::from([("classifier.bias".to_owned(), vec![2])]);
         let kind = AdapterKind::Lora;
         let spec = AdapterSpec { kind, rank: 1, alpha: 1.0, use_rslora: false, projection_seed: 0, modules, head };

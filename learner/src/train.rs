@@ -194,8 +194,9 @@ fn early_result(job: &Job, rows: &[u32]) -> Option<Result<LocalOutcome, LearnerE
     if job.plan.local.batch_size == 0 {
         return Some(Err(LearnerError::BatchSize));
     }
-    let directive = job.plan.directive;
-    let head_is_trained = directive.head != HeadPolicy::Frozen && !job.start.head().is_empty();
+    let spec = job.start.spec();
+    let directive = job.plan.directive.of_kind(spec.kind);
+    let head_is_trained = directive.head != HeadPolicy::Frozen && spec.trainable_head().next().is_some();
     if directive.train != Factors::Neither || head_is_trained {
         return None;
     }

@@ -8,7 +8,7 @@ use std::{
 
 use fedlora_adapter::{
     Adapter, AdapterKind, AdapterSpec, Factors, KINDS, LayerNumbers, ModuleName, ModulePatterns, ModuleSelection, Seed,
-    Tensor, names,
+    Side, Tensor, names,
 };
 use fedlora_learner::{
     Batch, GroupedAdapter, HeadForm, Inputs, LearnerError, Model, ParameterKey, Pooling, Targets, TextTokenizer,
@@ -155,9 +155,9 @@ fn wave(shape: &[usize], index: usize) -> Tensor {
     Tensor::from_fn(shape, |k| (0.3 * (step * k as f64 + shift).sin()) as f32)
 }
 
-fn name(key: &ParameterKey) -> String {
+fn name(kind: AdapterKind, key: &ParameterKey) -> String {
     match key {
-        ParameterKey::Factor(module, side) => names::factor(AdapterKind::Lora, module, *side),
+        ParameterKey::Factor(module, side) => names::factor(kind, module, *side),
         ParameterKey::Head(name) => names::extra(name),
     }
 }
@@ -181,8 +181,8 @@ fn adapter(spec: Arc<AdapterSpec>) -> Adapter {
     let (spec, mut modules, mut head) = Adapter::zeros(spec).unwrap().into_parts();
     let mut tensors = BTreeMap::new();
     for (module, factors) in &mut modules {
-        tensors.insert(format!("base_model.model.{module}.lora_A.weight"), &mut factors.a);
-        tensors.insert(format!("base_model.model.{module}.lora_B.weight"), &mut factors.b);
+        tensors.insert(names::factor(spec.kind, module, Side::A), &mut factors.a);
+        tensors.insert(names::factor(spec.kind, module, Side::B), &mut factors.b);
     }
     tensors.extend(head.iter_mut().map(|(name, tensor)| (names::extra(name), tensor)));
     for (index, (name, tensor)) in tensors.into_iter().enumerate() {
@@ -196,9 +196,15 @@ fn adapter(spec: Arc<AdapterSpec>) -> Adapter {
 
 /// Holds logits and the gradient of every trained tensor against PEFT's.
 fn assert_classifies(family: &str, kind: AdapterKind, targets: &[&str], expected: &Classification) {
+    let (model, _) = load(&directory(family), Pooling::Pooler);
+    assert_spec_classifies(family, spec(&*model, kind, targets), expected);
+}
+
+fn assert_spec_classifies(family: &str, spec: Arc<AdapterSpec>, expected: &Classification) {
     let (reference, (model, tokenizer)) = (reference(family), load(&directory(family), Pooling::Pooler));
     let examples = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
-    let adapter = adapter(spec(&*model, kind, targets));
+    let kind = spec.kind;
+    let adapter = adapter(spec);
     model.check(adapter.spec()).unwrap();
     let grouped = GroupedAdapter::new(&[&adapter], Factors::Both, true, &model.device()).unwrap();
     let grouped = grouped.with_examples(vec![reference.labels.len()]);
@@ -207,7 +213,7 @@ fn assert_classifies(family: &str, kind: AdapterKind, targets: &[&str], expected
     let gradients = log_probabilities(logits, &reference.labels).mean().neg().backward();
     assert_eq!(grouped.parameters().len(), expected.gradients.len());
     for parameter in grouped.parameters() {
-        let name = name(&parameter.key);
+        let name = name(kind, &parameter.key);
         let found = values(parameter.value.grad(&gradients).unwrap());
         assert_near(&format!("{family} {kind:?} {name}"), &found, &expected.gradients[&name]);
     }
@@ -226,6 +232,44 @@ fn dora_and_olora_are_those_of_peft() {
     for (name, kind) in [("dora", AdapterKind::Dora), ("olora", AdapterKind::Olora)] {
         assert_classifies("tiny_distilbert", kind, &["q_lin", "lin1"], &expected[name]);
     }
+}
+
+/// What `golden/more_kinds.py` wrote.
+fn more_kinds() -> BTreeMap<String, Classification> {
+    let file = directory("tiny_distilbert").join("more_kinds.json");
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+#[test]
+fn lora_xs_is_pefts_lora_with_a_constant_in_its_b() {
+    assert_classifies("tiny_distilbert", AdapterKind::LoraXs, &["q_lin", "lin1"], &more_kinds()["lora-xs"]);
+}
+
+#[test]
+fn ranks_and_alphas_of_single_modules_are_those_of_peft() {
+    let (model, _) = load(&directory("tiny_distilbert"), Pooling::Pooler);
+    let plain = (*spec(&*model, AdapterKind::Lora, &["q_lin", "lin1"])).clone();
+    let ranks = serde_json::from_str(r#"{"layer\\.1\\..*": 3, "0.attention.q_lin": 1, "lin1": 4}"#).unwrap();
+    let alphas = serde_json::from_str(r#"{"lin1": 5, "q_lin|x": 2.5}"#).unwrap();
+    let spec = plain.with_patterns(&ranks, &alphas).unwrap();
+    let ranks: Vec<usize> = spec.modules.values().map(|module| spec.rank_of(module)).collect();
+    assert_eq!(ranks, [1, 4, 3, 3]);
+    assert_spec_classifies("tiny_distilbert", Arc::new(spec), &more_kinds()["patterns"]);
+}
+
+#[test]
+fn lora_xs_folded_into_a_plain_lora_computes_the_same() {
+    let (reference, (model, tokenizer)) =
+        (reference("tiny_distilbert"), load(&directory("tiny_distilbert"), Pooling::Mean));
+    let texts = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
+    let adapter = adapter(spec(&*model, AdapterKind::LoraXs, &["all-linear"]));
+    let logits = |adapter: &Adapter| {
+        let grouped = GroupedAdapter::new(&[adapter], Factors::Neither, false, &model.device()).unwrap();
+        values(model.forward(&texts, &grouped.with_examples(vec![reference.labels.len()]), None))
+    };
+    let folded = adapter.folded().unwrap();
+    model.check(folded.spec()).unwrap();
+    assert_near("folded", &logits(&folded), &logits(&adapter));
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn play(clients: u64, rounds: u64, trainer: impl Trainer) {
 
 /// 64 KiB: eight modules of rank 8 and width 128.
 fn spec() -> AdapterSpec {
-    let module = |index| (ModuleName::new(format!("layer.{index}")), ModuleSpec { d_in: 128, d_out: 128 });
+    let module = |index| (ModuleName::new(format!("layer.{index}")), ModuleSpec::new(128, 128));
     AdapterSpec {
         kind: AdapterKind::Lora,
         rank: 8,

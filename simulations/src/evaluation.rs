@@ -81,7 +81,7 @@ impl Evaluator {
 /// Whether clients have anything of their own under a directive. A personal head is nothing where adapters have no head.
 fn keeps_something(directive: Directive, spec: &AdapterSpec) -> bool {
     let kept = |side| directive.train.contains(side) && !directive.download.contains(side);
-    let keeps_head = directive.head == HeadPolicy::Personal && !spec.head.is_empty();
+    let keeps_head = directive.head == HeadPolicy::Personal && spec.trainable_head().next().is_some();
     keeps_head || kept(Side::A) || kept(Side::B)
 }
 

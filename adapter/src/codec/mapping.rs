@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     names,
-    whole::{EVERYTHING, layout},
+    whole::{expected, layout},
 };
 use crate::{
     Adapter, AdapterError, AdapterSpec, Digest, FileTensor, LoraFactors, ModuleName, Side, Tensor, TensorSource,
@@ -76,7 +76,7 @@ impl WrittenAdapter {
 /// As [`UpdateFile::open`]; an adapter of another digest.
 pub fn map_adapter(path: &Path, spec: &Arc<AdapterSpec>, digest: Digest) -> Result<Adapter, AdapterError> {
     spec.validate()?;
-    let update = UpdateFile::open_checked(path, spec, EVERYTHING)?;
+    let update = UpdateFile::open_as(path, spec.kind, &expected(spec))?;
     let inside = |source| AdapterError::InFile { path: path.to_owned(), source: Box::new(source) };
     let found = digest_of(&update, spec).map_err(inside)?;
     if found != digest {

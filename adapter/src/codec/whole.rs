@@ -11,14 +11,15 @@ use safetensors::{
 };
 
 use super::{Expected, decode, encode, names};
-use crate::{
-    Adapter, AdapterError, AdapterSpec, AdapterUpdate, Digest, Directive, Factors, HeadPolicy, LoraFactors, Side,
-    TensorRef,
-};
+use crate::{Adapter, AdapterError, AdapterSpec, Digest, LoraFactors, Side, TensorRef};
 
-/// Under which an update is a whole adapter.
-pub(super) const EVERYTHING: Directive =
-    Directive { train: Factors::Both, upload: Factors::Both, download: Factors::Both, head: HeadPolicy::Shared };
+/// Names and shapes of all tensors of an adapter, those included that no update has.
+pub(super) fn expected(spec: &AdapterSpec) -> Expected {
+    let sides = [Side::A, Side::B];
+    let of_module = |(name, module)| sides.map(|side| (names::factor(spec.kind, name, side), spec.shape(module, side)));
+    let head = spec.head.iter().map(|(name, shape)| (names::extra(name), shape.clone()));
+    spec.modules.iter().flat_map(of_module).chain(head).collect()
+}
 
 /// All tensors by the names that they have in the file.
 fn tensors(adapter: &Adapter) -> BTreeMap<String, TensorRef<'_>> {
@@ -63,7 +64,7 @@ impl Place {
 /// each tensor lies, in the order of their names.
 pub(super) fn layout(spec: &AdapterSpec) -> Result<(Vec<u8>, Vec<Place>), AdapterError> {
     let (mut infos, mut places, mut end) = (Vec::new(), Vec::new(), 0);
-    for (name, shape) in AdapterUpdate::expected(spec, EVERYTHING) {
+    for (name, shape) in expected(spec) {
         let place = Place { name, shape, start_bytes: end as u64 };
         let data_offsets = (end, end + place.bytes() as usize);
         end = data_offsets.1;
@@ -87,8 +88,12 @@ pub(super) fn layout(spec: &AdapterSpec) -> Result<(Vec<u8>, Vec<Place>), Adapte
 /// # Errors
 /// As [`decode`]; an adapter of another digest.
 pub fn decode_adapter(bytes: &[u8], spec: &Arc<AdapterSpec>, digest: Digest) -> Result<Adapter, AdapterError> {
-    let expected: Expected = AdapterUpdate::expected(spec, EVERYTHING);
-    let mut tensors = decode(bytes, &expected)?;
+    same(decode_whole(bytes, spec)?, digest)
+}
+
+/// Reads a whole adapter back, whichever it is.
+pub(crate) fn decode_whole(bytes: &[u8], spec: &Arc<AdapterSpec>) -> Result<Adapter, AdapterError> {
+    let mut tensors = decode(bytes, &expected(spec))?;
     let mut take = |name: String| tensors.remove(&name).ok_or(AdapterError::MissingTensor { name });
     let mut modules = BTreeMap::new();
     for name in spec.modules.keys() {
@@ -100,7 +105,7 @@ pub fn decode_adapter(bytes: &[u8], spec: &Arc<AdapterSpec>, digest: Digest) -> 
     for name in spec.head.keys() {
         head.insert(name.clone(), take(names::extra(name))?);
     }
-    same(Adapter::new(Arc::clone(spec), modules, head)?, digest)
+    Adapter::new(Arc::clone(spec), modules, head)
 }
 
 fn same(adapter: Adapter, expected: Digest) -> Result<Adapter, AdapterError> {

@@ -1,8 +1,11 @@
 //! `adapter_config.json`: what PEFT needs to rebuild the layers around the tensors.
 
-use serde_json::{Value, json};
+use std::{cmp::Reverse, collections::BTreeMap};
 
-use crate::{AdapterError, AdapterKind, AdapterSpec, ModuleName};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::{AdapterError, AdapterKind, AdapterSpec, ModuleName, ModuleSpec, ModuleValues};
 
 /// What a PEFT configuration says beyond the adapter's own specification.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -13,6 +16,54 @@ pub struct PeftOptions {
     pub task_type: Option<String>,
     /// Dropout used in training.
     pub dropout: f64,
+}
+
+/// What a file says of single modules. The order of the keys counts, so that these are not taken through a [`Value`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Patterns {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rank_pattern: Option<ModuleValues<usize>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alpha_pattern: Option<ModuleValues<f64>>,
+}
+
+/// A whole file.
+#[derive(Serialize)]
+struct Written {
+    #[serde(flatten)]
+    plain: Map<String, Value>,
+    #[serde(flatten)]
+    patterns: Patterns,
+}
+
+impl Patterns {
+    /// The patterns of a specification: names of modules, as expressions. Each is also one for longer names that end with
+    /// it, so that those are named too, and before it.
+    fn of(spec: &AdapterSpec) -> Self {
+        fn named<T>(
+            spec: &AdapterSpec,
+            is_own: impl Fn(&ModuleSpec) -> bool,
+            value: impl Fn(&ModuleSpec) -> T,
+        ) -> Option<ModuleValues<T>> {
+            let own: Vec<&str> =
+                spec.modules.iter().filter(|(_, module)| is_own(module)).map(|(name, _)| name.as_str()).collect();
+            let is_end = |name: &str, end: &str| {
+                name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            };
+            let mut named: Vec<_> = spec
+                .modules
+                .iter()
+                .filter(|(name, _)| own.iter().any(|end| is_end(name.as_str(), end)))
+                .map(|(name, module)| (regex::escape(name.as_str()), value(module)))
+                .collect();
+            named.sort_by_key(|(name, _)| Reverse(name.len()));
+            (!named.is_empty()).then(|| named.into_iter().collect())
+        }
+        Self {
+            rank_pattern: named(spec, |module| module.rank.is_some(), |module| spec.rank_of(module)),
+            alpha_pattern: named(spec, |module| module.alpha.is_some(), |module| module.alpha.unwrap_or(spec.alpha)),
+        }
+    }
 }
 
 pub(super) fn to_json(spec: &AdapterSpec, options: &PeftOptions) -> String {
@@ -35,7 +86,8 @@ pub(super) fn to_json(spec: &AdapterSpec, options: &PeftOptions) -> String {
         "modules_to_save": if bare || saved.is_empty() { Value::Null } else { json!(saved) },
     });
     let kind = match spec.kind {
-        AdapterKind::Lora | AdapterKind::Olora | AdapterKind::Dora => json!({
+        // LoRA-XS comes here as the LoRA that it is folded into.
+        AdapterKind::Lora | AdapterKind::Olora | AdapterKind::Dora | AdapterKind::LoraXs => json!({
             "lora_alpha": spec.alpha,
             "lora_dropout": options.dropout,
             "use_rslora": spec.use_rslora,
@@ -53,7 +105,9 @@ pub(super) fn to_json(spec: &AdapterSpec, options: &PeftOptions) -> String {
     if let (Value::Object(config), Value::Object(kind)) = (&mut config, kind) {
         config.extend(kind);
     }
-    format!("{config:#}\n")
+    let plain = if let Value::Object(plain) = config { plain } else { Map::new() };
+    // Unwrap safety: string keys, numbers and lists always serialise.
+    serde_json::to_string_pretty(&Written { plain, patterns: Patterns::of(spec) }).unwrap_or_default() + "\n"
 }
 
 /// Refuses a configuration whose tensors would act differently here.
@@ -70,13 +124,39 @@ pub(super) fn check(json: &[u8], spec: &AdapterSpec) -> Result<(), AdapterError>
         for key in ["use_qalora", "lora_bias"] {
             expect(&config, key, &json!(false), Some(&json!(false)))?;
         }
-        for key in ["rank_pattern", "alpha_pattern"] {
-            expect(&config, key, &json!({}), Some(&json!({})))?;
-        }
         for key in ["alora_invocation_tokens", "layer_replication"] {
             expect(&config, key, &Value::Null, None)?;
         }
         check_base(&config, spec)?;
+    }
+    Ok(())
+}
+
+/// Every module must have the rank and the scale that the patterns give it under the name that it has in `modules`.
+pub(super) fn check_patterns(
+    json: &[u8],
+    spec: &AdapterSpec,
+    modules: &BTreeMap<ModuleName, &ModuleName>,
+) -> Result<(), AdapterError> {
+    let Patterns { rank_pattern, alpha_pattern } = serde_json::from_slice(json).map_err(AdapterError::Header)?;
+    let ranks = rank_pattern.unwrap_or_default().of("rank_pattern", modules.keys())?;
+    let alphas = alpha_pattern.unwrap_or_default().of("alpha_pattern", modules.keys())?;
+    for (name, &own_name) in modules {
+        let module = &spec.modules[own_name];
+        let found = ModuleSpec { rank: ranks.get(name).copied(), alpha: alphas.get(name).copied(), ..*module };
+        let differ = |key, expected: String, found: String| AdapterError::PeftConfig {
+            key,
+            expected: format!("{expected} for {name}"),
+            found,
+        };
+        if spec.rank_of(&found) != spec.rank_of(module) {
+            let [expected, found] = [module, &found].map(|module| spec.rank_of(module).to_string());
+            return Err(differ("rank_pattern", expected, found));
+        }
+        if spec.scaling_of(&found).to_bits() != spec.scaling_of(module).to_bits() {
+            let alpha = |module: &ModuleSpec| module.alpha.unwrap_or(spec.alpha).to_string();
+            return Err(differ("alpha_pattern", alpha(module), alpha(&found)));
+        }
     }
     Ok(())
 }

@@ -15,33 +15,55 @@ use crate::{
     codec::{self, names},
 };
 
-/// The adapter in a file's bytes; head tensors that it lacks are taken from `initial`.
-pub(super) fn read(bytes: &[u8], spec: &Arc<AdapterSpec>, initial: &Adapter) -> Result<Adapter, AdapterError> {
-    spec.validate()?;
-    codec::refuse_duplicates(codec::header(bytes, bytes.len())?)?;
-    let file = SafeTensors::deserialize(bytes)?;
-    let mut unused = Unused { names: file.names().into_iter().map(str::to_owned).collect(), file };
-    if spec.kind == AdapterKind::Vera {
-        unused.take_projections(spec)?;
+/// A file of tensors that are known by name.
+pub(super) struct Weights<'a> {
+    spec: &'a Arc<AdapterSpec>,
+    unused: Unused<'a>,
+    renaming: Renaming,
+}
+
+impl<'a> Weights<'a> {
+    pub(super) fn open(bytes: &'a [u8], spec: &'a Arc<AdapterSpec>) -> Result<Self, AdapterError> {
+        spec.validate()?;
+        codec::refuse_duplicates(codec::header(bytes, bytes.len())?)?;
+        let file = SafeTensors::deserialize(bytes)?;
+        let mut unused = Unused { names: file.names().into_iter().map(str::to_owned).collect(), file };
+        if spec.kind == AdapterKind::Vera {
+            unused.take_projections(spec)?;
+        }
+        let renaming = unused.renaming(spec)?;
+        Ok(Self { spec, unused, renaming })
     }
-    let renaming = unused.renaming(spec)?;
-    let mut modules = BTreeMap::new();
-    for module in spec.modules.keys() {
-        let mut factor = |side| unused.take(&renaming.factor(module, spec.kind, side)?);
-        modules.insert(module.clone(), LoraFactors { a: factor(Side::A)?, b: factor(Side::B)? });
+
+    /// What the specification's modules are called in the model that the file was made for.
+    pub(super) fn modules(&self) -> BTreeMap<ModuleName, &'a ModuleName> {
+        let named = |name: &'a ModuleName| (self.renaming.module(name).unwrap_or_else(|| name.clone()), name);
+        self.spec.modules.keys().map(named).collect()
     }
-    let mut head = BTreeMap::new();
-    for (name, tensor) in initial.head() {
-        let found = match unused.take_extra(name)? {
-            // Magnitudes are no head that a reader may add: without them the factors mean nothing.
-            None if spec.is_magnitude(name) => return Err(AdapterError::MissingTensor { name: names::extra(name) }),
-            found => found.unwrap_or_else(|| tensor.clone()),
-        };
-        head.insert(name.clone(), found);
-    }
-    match unused.names.pop_first() {
-        Some(name) => Err(AdapterError::UnexpectedTensor { name }),
-        None => Adapter::new(Arc::clone(spec), modules, head),
+
+    /// The adapter; head tensors that the file lacks are taken from `initial`.
+    pub(super) fn adapter(self, initial: &Adapter) -> Result<Adapter, AdapterError> {
+        let Self { spec, mut unused, renaming } = self;
+        let mut modules = BTreeMap::new();
+        for module in spec.modules.keys() {
+            let mut factor = |side| unused.take(&renaming.factor(module, spec.kind, side)?);
+            modules.insert(module.clone(), LoraFactors { a: factor(Side::A)?, b: factor(Side::B)? });
+        }
+        let mut head = BTreeMap::new();
+        for (name, tensor) in initial.head() {
+            let found = match unused.take_extra(name)? {
+                // Magnitudes are no head that a reader may add: without them the factors mean nothing.
+                None if spec.is_magnitude(name) => {
+                    return Err(AdapterError::MissingTensor { name: names::extra(name) });
+                }
+                found => found.unwrap_or_else(|| tensor.clone()),
+            };
+            head.insert(name.clone(), found);
+        }
+        match unused.names.pop_first() {
+            Some(name) => Err(AdapterError::UnexpectedTensor { name }),
+            None => Adapter::new(Arc::clone(spec), modules, head),
+        }
     }
 }
 
@@ -62,6 +84,13 @@ impl Renaming {
         let removed = wanted.strip_suffix(bare).filter(is_prefix)?;
         let added = found.strip_suffix(bare)?;
         Some(Self { removed: removed.to_owned(), added: added.to_owned() })
+    }
+
+    /// The name of a module in the model that the file was made for.
+    fn module(&self, module: &ModuleName) -> Option<ModuleName> {
+        let bare = module.as_str().strip_prefix(&self.removed)?;
+        let added = self.added.strip_prefix(names::PREFIX).unwrap_or(&self.added);
+        Some(ModuleName::new([added, bare].concat()))
     }
 
     /// The file's name of one factor.

@@ -91,7 +91,7 @@ fn the_largest_finite_values_are_values() {
 
 #[test]
 fn unusable_specifications_are_refused_before_anything_is_allocated() {
-    let module = |d_in, d_out| (ModuleName::new("wide"), ModuleSpec { d_in, d_out });
+    let module = |d_in, d_out| (ModuleName::new("wide"), ModuleSpec::new(d_in, d_out));
     let lora = spec(AdapterKind::Lora);
     let unusable = [
         changed(&lora, |spec| spec.rank = 0),
@@ -107,6 +107,13 @@ fn unusable_specifications_are_refused_before_anything_is_allocated() {
         changed(&lora, |spec| spec.rank = usize::MAX / 4),
         changed(&lora, |spec| drop(spec.head.insert("big".to_owned(), vec![1 << 40, 1 << 40]))),
         changed(&lora, |spec| drop(spec.head.insert("encoder.layer.0.query.lora_A.weight".to_owned(), vec![1]))),
+        changed(&spec(AdapterKind::LoraXs), |spec| spec.rank = 5),
+        changed(&spec(AdapterKind::LoraXs), |spec| drop(spec.head.pop_last())),
+        changed(&spec(AdapterKind::LoraXs), |spec| drop(spec.head.insert("m.lora_B.weight".to_owned(), vec![1, 3]))),
+        changed(&lora, |spec| spec.modules.values_mut().for_each(|module| module.rank = Some(0))),
+        changed(&lora, |spec| spec.modules.values_mut().for_each(|module| module.alpha = Some(-1.0))),
+        changed(&spec(AdapterKind::Vera), |spec| spec.modules.values_mut().for_each(|module| module.rank = Some(2))),
+        changed(&spec(AdapterKind::Olora), |spec| spec.modules.values_mut().for_each(|module| module.rank = Some(5))),
         // VeRA's vectors would fit, its projections would not.
         changed(&spec(AdapterKind::Vera), |spec| spec.rank = 1 << 58),
     ];
@@ -123,14 +130,23 @@ fn the_scale_follows_the_kind() {
     assert!((plain.scaling() - 8.0 / 3.0).abs() < f64::EPSILON * 4.0);
     // alpha / sqrt(r) over alpha / r.
     assert!((stabilised.scaling() / plain.scaling() - 3.0_f64.sqrt()).abs() < f64::EPSILON * 4.0);
+    let own = ModuleSpec { rank: Some(2), alpha: Some(5.0), ..ModuleSpec::new(7, 5) };
+    assert_eq!(plain.scaling_of(&own).to_bits(), 2.5_f64.to_bits());
+    assert_eq!(plain.scaling_of(&ModuleSpec::new(7, 5)).to_bits(), plain.scaling().to_bits());
+    assert!((stabilised.scaling_of(&own) - 5.0 / 2.0_f64.sqrt()).abs() < f64::EPSILON * 4.0);
     let vera = changed(&spec(AdapterKind::Vera), |spec| spec.use_rslora = true);
     assert_eq!(vera.scaling().to_bits(), 1.0_f64.to_bits());
 }
 
 #[test]
 fn factors_have_the_shapes_of_their_kind() {
-    let module = ModuleSpec { d_in: 7, d_out: 5 };
+    let module = ModuleSpec::new(7, 5);
     let shapes = |kind| [Side::A, Side::B].map(|side| spec(kind).shape(&module, side));
     assert_eq!(shapes(AdapterKind::Lora), [vec![3, 7], vec![5, 3]]);
     assert_eq!(shapes(AdapterKind::Vera), [vec![3], vec![5]]);
+    assert_eq!(shapes(AdapterKind::LoraXs), [vec![3, 7], vec![3, 3]]);
+    let extras =
+        |kind| spec(kind).head.clone().into_iter().filter(|(name, _)| name.contains("lora")).collect::<Vec<_>>();
+    let left = |name: &str, d_out| (format!("encoder.layer.{name}.lora_B.weight"), vec![d_out, 3]);
+    assert_eq!(extras(AdapterKind::LoraXs), [left("0.query", 5), left("1.value", 6)]);
 }

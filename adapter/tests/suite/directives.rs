@@ -36,6 +36,28 @@ fn an_update_holds_what_the_directive_uploads_and_nothing_else() {
 }
 
 #[test]
+fn no_update_has_what_its_kind_never_changes() {
+    let (previous, trained) = (adapter(&spec(AdapterKind::LoraXs), 1.0), adapter(&spec(AdapterKind::LoraXs), -500.0));
+    for directive in directives() {
+        let update = AdapterUpdate::select(&trained, directive);
+        let names: Vec<_> = AdapterUpdate::expected(trained.spec(), directive).into_keys().collect();
+        assert_eq!(update.tensors().keys().cloned().collect::<Vec<_>>(), names);
+        let is_constant = |name: &String| name.contains("lora_A") || name.contains("lora_B");
+        assert!(!names.iter().any(is_constant), "{names:?}");
+        let completed = update.complete(&previous).expect("one specification");
+        for (module, factors) in completed.modules() {
+            assert_eq!(factors.a, previous.modules()[module].a);
+            let source = if directive.upload.contains(Side::B) { &trained } else { &previous };
+            assert_eq!(factors.b, source.modules()[module].b);
+        }
+        for (name, tensor) in completed.head() {
+            let source = if is_shared(directive) && !name.contains("lora") { &trained } else { &previous };
+            assert_eq!(*tensor, source.head()[name], "{directive:?}");
+        }
+    }
+}
+
+#[test]
 fn completing_takes_the_sent_factors_and_keeps_the_others() {
     for kind in [AdapterKind::Lora, AdapterKind::Vera] {
         let (previous, trained) = (adapter(&spec(kind), 1.0), adapter(&spec(kind), -500.0));

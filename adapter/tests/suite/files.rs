@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs};
 
 use fedlora_adapter::{
     AdapterError, AdapterKind, AdapterUpdate, ModuleName, Side, Tensor, TensorSource, UpdateFile, UpdateSource, decode,
-    decode_adapter, encode, encode_adapter,
+    decode_adapter, encode, encode_adapter, map_adapter,
 };
 use proptest::prelude::*;
 
@@ -223,6 +223,19 @@ fn another_adapter_than_the_one_asked_for_is_refused() {
     assert!(matches!(error, AdapterError::WrongContent { expected, found } if (expected, found) == digests));
     let cut = &encode_adapter(&asked).expect("small")[..200];
     assert!(decode_adapter(cut, &spec, asked.digest()).is_err());
+}
+
+#[test]
+fn a_whole_adapter_has_also_what_no_update_has() {
+    for kind in [AdapterKind::LoraXs, AdapterKind::Dora] {
+        let adapter = adapter(&spec(kind), 1.0);
+        let bytes = encode_adapter(&adapter).expect("small");
+        assert_eq!(decode_adapter(&bytes, adapter.spec(), adapter.digest()).expect("just written"), adapter);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("adapter");
+        fs::write(&path, &bytes).expect("a writable folder");
+        assert_eq!(map_adapter(&path, adapter.spec(), adapter.digest()).expect("just written"), adapter);
+    }
 }
 
 #[test]

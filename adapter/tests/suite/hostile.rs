@@ -17,7 +17,7 @@ fn small() -> (Arc<AdapterSpec>, Directive) {
         spec.rank = 2;
         spec.head.clear();
         spec.modules.clear();
-        let module = fedlora_adapter::ModuleSpec { d_in: 9, d_out: 2 };
+        let module = fedlora_adapter::ModuleSpec::new(9, 2);
         spec.modules.insert(fedlora_adapter::ModuleName::new("m"), module);
     });
     let directive =

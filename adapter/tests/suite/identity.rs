@@ -23,12 +23,30 @@ fn every_part_of_a_specification_changes_its_digest() {
         changed(&plain, |spec| spec.use_rslora = true),
         changed(&plain, |spec| spec.projection_seed = 12),
         changed(&plain, |spec| spec.modules.retain(|name, _| *name != query)),
-        changed(&plain, |spec| spec.modules.extend([(query.clone(), ModuleSpec { d_in: 5, d_out: 7 })])),
+        changed(&plain, |spec| spec.modules.extend([(query.clone(), ModuleSpec::new(5, 7))])),
         changed(&plain, |spec| drop(spec.head.insert("classifier.bias".to_owned(), vec![3]))),
+        changed(&plain, |spec| spec.modules.values_mut().for_each(|module| module.rank = Some(2))),
+        changed(&plain, |spec| spec.modules.values_mut().for_each(|module| module.alpha = Some(2.0))),
     ];
     let digests: BTreeSet<Digest> = others.iter().map(|spec| spec.digest()).collect();
     assert_eq!(digests.len(), others.len());
     assert_eq!(others[0].digest(), plain.digest());
+}
+
+#[test]
+fn what_single_modules_do_not_have_is_no_part_of_a_digest() {
+    let plain = spec(AdapterKind::Lora);
+    let json = serde_json::to_value(&*plain).expect("plain values");
+    assert_eq!(json["modules"]["encoder.layer.0.query"], serde_json::json!({ "d_in": 7, "d_out": 5 }));
+    assert_eq!(plain.digest().to_hex(), GOLDEN_SPEC);
+    let pattern = |json: &str| serde_json::from_str(json).expect("a map");
+    let ranks =
+        |json: &str| (*plain).clone().with_patterns(&pattern(json), &serde_json::from_str("{}").expect("a map"));
+    assert_eq!(ranks(r#"{"query": 3}"#).expect("the adapter's own rank").digest(), plain.digest());
+    let other = ranks(r#"{"query": 2}"#).expect("a rank");
+    assert_ne!(other.digest(), plain.digest());
+    let ranks = other.modules.values().map(|module| other.rank_of(module)).collect::<Vec<_>>();
+    assert_eq!(ranks, [2, 3]);
 }
 
 #[test]
@@ -72,7 +90,7 @@ fn equal_values_under_another_name_are_another_update() {
         spec.rank = 2;
         spec.head.clear();
         spec.modules.clear();
-        spec.modules.insert(ModuleName::new("m"), ModuleSpec { d_in: 2, d_out: 2 });
+        spec.modules.insert(ModuleName::new("m"), ModuleSpec::new(2, 2));
     });
     let same = Tensor::new(vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]).expect("four values");
     let factors = LoraFactors { a: same.clone(), b: same };
@@ -128,7 +146,7 @@ fn vera_projections_never_change() {
 fn vera_projections_are_kaiming_uniform_and_depend_on_the_seed() {
     let wide = changed(&spec(AdapterKind::Vera), |spec| {
         spec.rank = 16;
-        spec.modules.insert(ModuleName::new("wide"), ModuleSpec { d_in: 1024, d_out: 512 });
+        spec.modules.insert(ModuleName::new("wide"), ModuleSpec::new(1024, 512));
     });
     let projections = VeraProjections::new(&wide);
     for (tensor, width) in [(&projections.a, 1024.0_f32), (&projections.b, 16.0)] {
@@ -147,7 +165,7 @@ fn vera_projections_are_kaiming_uniform_and_depend_on_the_seed() {
 #[test]
 fn a_module_uses_the_first_columns_and_the_first_rows_of_the_projections() {
     let projections = VeraProjections::new(&spec(AdapterKind::Vera));
-    let (a, b) = projections.slice(&ModuleSpec { d_in: 4, d_out: 5 });
+    let (a, b) = projections.slice(&ModuleSpec::new(4, 5));
     assert_eq!((a.shape(), b.shape()), (&[3, 4][..], &[5, 3][..]));
     for row in 0..3 {
         assert_eq!(a.values()[row * 4..][..4], projections.a.values()[row * 7..][..4]);
@@ -166,6 +184,7 @@ const GOLDEN: [u64; 9] = [
     12_719_483_342_769_135_683,
     13_054_453_004_841_591_790,
 ];
+const GOLDEN_SPEC: &str = "8a594d21f0a63644e2c0b53e10bef9fd244850051d6fa728639f8046be9b64e8";
 const GOLDEN_RUN: u64 = 16_920_927_446_655_569_142;
 const GOLDEN_ROUND: u64 = 4_242_513_302_530_381_074;
 const GOLDEN_NAMED: u64 = 16_437_793_468_674_371_124;

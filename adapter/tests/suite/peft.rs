@@ -3,8 +3,8 @@
 use std::{fs, path::Path, sync::Arc};
 
 use fedlora_adapter::{
-    Adapter, AdapterError, AdapterKind, AdapterSpec, KINDS, PeftOptions, TensorRef, VeraProjections, encode, read_peft,
-    write_peft,
+    Adapter, AdapterError, AdapterKind, AdapterSpec, KINDS, ModuleName, ModuleSpec, PeftOptions, TensorRef,
+    VeraProjections, encode, read_peft, write_peft,
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -105,6 +105,54 @@ fn dora_and_olora_say_what_they_are_and_are_read_as_nothing_else() {
             read(folder.path(), &spec(other.kind)).expect_err(other.name);
         }
     }
+}
+
+#[test]
+fn ranks_and_alphas_of_single_modules_are_written_as_patterns_that_mean_no_other() {
+    let module = |rank, alpha| ModuleSpec { rank, alpha, ..ModuleSpec::new(7, 5) };
+    let spec = changed(&spec(AdapterKind::Lora), |spec| {
+        let modules = [("fc", module(Some(2), None)), ("z.fc", module(None, Some(3.0))), ("z.q", module(None, None))];
+        spec.modules = modules.map(|(name, module)| (ModuleName::new(name), module)).into();
+    });
+    let adapter = adapter(&spec, 1.0);
+    let folder = written(&adapter);
+    let text = fs::read_to_string(folder.path().join("adapter_config.json")).expect("written");
+    // What comes first counts: the longer name, with the rank that it has.
+    let [longer, shorter] = [r#""z\\.fc": 3"#, r#""fc": 2"#].map(|entry| text.find(entry).expect(entry));
+    assert!(longer < shorter, "{text}");
+    assert_eq!(config(folder.path())["alpha_pattern"], json!({ r"z\.fc": 3.0 }));
+    assert_eq!(read(folder.path(), &spec).expect("just written"), adapter);
+    let plain = changed(&spec, |spec| spec.modules.values_mut().for_each(|module| module.alpha = None));
+    let error = report(&read(folder.path(), &plain).expect_err("another scale"));
+    assert!(error.contains("alpha_pattern is 3, expected 8 for z.fc"), "{error}");
+    let plain = changed(&plain, |spec| spec.modules.values_mut().for_each(|module| module.rank = None));
+    let error = report(&read(folder.path(), &plain).expect_err("another rank"));
+    assert!(error.contains("rank_pattern is 2, expected 3 for fc"), "{error}");
+}
+
+#[test]
+fn lora_xs_is_a_plain_lora_to_peft_and_itself_to_us() {
+    let spec = spec(AdapterKind::LoraXs);
+    let adapter = adapter(&spec, 1.0);
+    let folder = written(&adapter);
+    assert_eq!(config(folder.path())["peft_type"], json!("LORA"));
+    assert_eq!(config(folder.path())["modules_to_save"], json!(["classifier"]), "constants are no module");
+    assert_eq!(read(folder.path(), &spec).expect("just written"), adapter);
+    let plain = Arc::new(spec.folded());
+    assert_eq!(plain.kind, AdapterKind::Lora);
+    let folded = read(folder.path(), &plain).expect("just written");
+    assert_eq!(folded, *adapter.folded().expect("finite"));
+    for (name, factors) in adapter.modules() {
+        let left = &adapter.head()[&format!("{name}.lora_B.weight")];
+        assert_eq!(folded.modules()[name].a, factors.a);
+        for (index, &found) in folded.modules()[name].b.values().iter().enumerate() {
+            let term = |k: usize| left.values()[index / 3 * 3 + k] * factors.b.values()[k * 3 + index % 3];
+            // Multiples of a sixteenth below 2^24: f32 holds every sum.
+            assert_eq!(found.to_bits(), (term(0) + term(1) + term(2)).to_bits());
+        }
+    }
+    fs::remove_file(folder.path().join("lora_xs.safetensors")).expect("written");
+    assert!(report(&read(folder.path(), &spec).expect_err("peft's")).contains("lora_xs.safetensors"));
 }
 
 #[test]

@@ -50,8 +50,6 @@ fn another_kind_rank_or_scale_is_refused() {
         ("lora_bias", json!(true)),
         ("bias", json!("all")),
         ("fan_in_fan_out", json!(true)),
-        ("rank_pattern", json!({"query": 8})),
-        ("alpha_pattern", json!({"query": 8})),
         ("alora_invocation_tokens", json!([1, 2])),
         ("layer_replication", json!([[0, 2]])),
         ("init_lora_weights", json!("pissa")),
@@ -63,6 +61,27 @@ fn another_kind_rank_or_scale_is_refused() {
     for (key, value) in [("peft_type", json!("LORA")), ("r", json!(256)), ("bias", json!("vera_only"))] {
         assert_key(&vera, key, &value);
     }
+}
+
+#[test]
+fn ranks_and_alphas_of_single_modules_are_refused_by_module() {
+    // The folder is of a longer model than the specification: its patterns are for its own names.
+    let spec = spec(AdapterKind::Lora);
+    let folder = written(&adapter(&spec, 1.0));
+    rename(folder.path(), |name| name.replace("model.encoder", "model.bert.encoder"));
+    for (key, value, expected) in [
+        ("rank_pattern", json!({"0.query": 8}), "rank_pattern is 8, expected 3 for bert.encoder.layer.0.query"),
+        ("alpha_pattern", json!({"value": 9}), "alpha_pattern is 9, expected 8 for bert.encoder.layer.1.value"),
+        ("alpha_pattern", json!({"bert.encoder.layer.1.value": 9.5}), "is 9.5, expected 8 for bert.encoder.layer.1"),
+        ("alpha_pattern", json!({"(query": 9}), "alpha_pattern: \"(query\" is no expression"),
+    ] {
+        set(folder.path(), key, value);
+        let text = report(&read(folder.path(), &spec).expect_err(key));
+        assert!(text.contains("adapter_config.json") && text.contains(expected), "{text}");
+        set(folder.path(), key, Value::Null);
+    }
+    set(folder.path(), "alpha_pattern", json!({"^encoder.*": 9}));
+    read(folder.path(), &spec).expect("a pattern for none of its names");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use proptest::{collection::btree_map, prelude::*};
 
 /// Two modules and a head, all sizes different from each other and from the rank.
 pub(crate) fn spec(kind: AdapterKind) -> Arc<AdapterSpec> {
-    let module = |name: &str, d_in, d_out| (ModuleName::new(name), ModuleSpec { d_in, d_out });
+    let module = |name: &str, d_in, d_out| (ModuleName::new(name), ModuleSpec::new(d_in, d_out));
     let spec = AdapterSpec {
         kind,
         rank: 3,
@@ -155,13 +155,20 @@ fn bits(source: Option<TensorSource<'_>>) -> Option<(Vec<usize>, Vec<u32>)> {
 
 /// Any usable specification of small tensors.
 pub(crate) fn any_spec() -> impl Strategy<Value = Arc<AdapterSpec>> {
-    let module = (1_usize..6, 1_usize..6).prop_map(|(d_in, d_out)| ModuleSpec { d_in, d_out });
+    let own = (prop::option::of(1_usize..5), prop::option::of(1.0..9.0_f64));
+    let module = (1_usize..6, 1_usize..6, own);
+    let module = module.prop_map(|(d_in, d_out, (rank, alpha))| ModuleSpec { d_in, d_out, rank, alpha });
     // Names are the world's: quotes, controls and other scripts must survive JSON.
     let modules = btree_map("\\PC{0,6}[\"\\\\\u{1}é漢a-z.]{1,8}".prop_map(ModuleName::new), module, 1..4);
     let head = btree_map("[a-z]{1,5}\\.(weight|bias)", prop::collection::vec(0_usize..4, 0..4), 0..3);
     // OLoRA's rank has a limit that the others' does not; its tensors are LoRA's.
     let kinds = prop_oneof![Just(AdapterKind::Lora), Just(AdapterKind::Vera), Just(AdapterKind::Dora)];
-    (kinds, 1_usize..5, modules, head, any::<bool>()).prop_map(|(kind, rank, modules, head, use_rslora)| {
+    (kinds, 1_usize..5, modules, head, any::<bool>()).prop_map(|(kind, rank, mut modules, head, use_rslora)| {
+        if kind == AdapterKind::Vera {
+            for module in modules.values_mut() {
+                *module = ModuleSpec::new(module.d_in, module.d_out);
+            }
+        }
         let spec = AdapterSpec { kind, rank, alpha: 4.0, use_rslora, projection_seed: 1, modules, head };
         Arc::new(spec.with_extras())
     })

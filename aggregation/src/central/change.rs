@@ -132,7 +132,9 @@ fn places<'a>(previous: &'a Adapter, directive: Directive) -> Vec<(Place<'a>, &'
     };
     let factors = previous.modules().iter().flat_map(of_module);
     let is_shared = directive.head == HeadPolicy::Shared;
-    let head = previous.head().iter().filter(|_| is_shared).map(|(name, tensor)| (Place::Head(name), tensor));
+    let is_sent = |name: &str| is_shared && !previous.spec().is_constant(name);
+    let head =
+        previous.head().iter().filter(|(name, _)| is_sent(name)).map(|(name, tensor)| (Place::Head(name), tensor));
     factors.chain(head).collect()
 }
 

@@ -4,10 +4,10 @@
 //! round the other factor is common to all clients, so the mean of the products is the product of the means; over two
 //! rounds both factors are learned. Odd rounds train `B`: at `B = 0`, where LoRA begins, the gradient of `A` is zero.
 
-use fedlora_adapter::{Directive, Factors, HeadPolicy, LoraFactors, RoundId, Side};
+use fedlora_adapter::{AdapterKind, Directive, Factors, HeadPolicy, LoraFactors, RoundId, Side};
 use serde::{Deserialize, Serialize};
 
-use super::{ANY, Method, fedavg};
+use super::{Method, fedavg};
 use crate::{AggregationError, Contribution, Strategy, parameters};
 
 /// The registry's row.
@@ -16,7 +16,8 @@ pub(super) const METHOD: Method = Method {
     title: "Robust Federated Finetuning of LLMs via Alternating Optimization of LoRA",
     arxiv: "2502.01755",
     summary: "train and average B in odd rounds, A in even ones: exact",
-    kinds: ANY,
+    // Kinds with two trained factors.
+    kinds: &[AdapterKind::Lora, AdapterKind::Vera, AdapterKind::Olora, AdapterKind::Dora],
     use_rslora: None,
     init: None,
     is_reference: false,

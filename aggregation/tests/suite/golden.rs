@@ -30,7 +30,7 @@ fn tensor(value: &Value) -> Tensor {
 
 fn adapter(value: &Value) -> Adapter {
     let (a, b) = (tensor(&value["a"]), tensor(&value["b"]));
-    let module = ModuleSpec { d_in: a.shape()[1], d_out: b.shape()[0] };
+    let module = ModuleSpec::new(a.shape()[1], b.shape()[0]);
     let spec = Arc::new(one_module(module, a.shape()[0]));
     Adapter::new(spec, BTreeMap::from([(name(), LoraFactors { a, b })]), BTreeMap::new()).expect("consistent shapes")
 }
@@ -131,7 +131,7 @@ fn krum_chooses_by_the_distances_of_dense_products() {
 fn pissa_matches_the_dense_svd() {
     let case = read("pissa.json");
     let weight = tensor(&case["weight"]);
-    let module = ModuleSpec { d_in: weight.shape()[1], d_out: weight.shape()[0] };
+    let module = ModuleSpec::new(weight.shape()[1], weight.shape()[0]);
     let spec = Arc::new(one_module(module, 2));
     let adapter = initial(spec, Init::Pissa, Seed(1), &|_| Some(weight.clone())).expect("a weight of the right shape");
     assert_close(&factors(&adapter, Side::A), &[matrix(&case["a"])], STORED);

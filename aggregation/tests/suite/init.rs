@@ -75,6 +75,14 @@ fn olora_begins_with_the_qr_of_the_weight_and_dora_with_the_lengths_of_its_rows(
     assert!((b.transpose() * b - Dense::identity(3, 3)).amax() < 5.0 * F32);
     let dora = initial(spec(AdapterKind::Dora, 3, &[(7, 5)]), Init::Gaussian, Seed(1), &weight).expect("usable");
     let whole = dense(&weight(&ModuleName::new("layer.0")).expect("a weight"));
+    let xs = initial(spec(AdapterKind::LoraXs, 3, &[(7, 5)]), Init::Default, Seed(1), &weight).expect("usable");
+    let (a, left) = (&factors(&xs, Side::A)[0], dense(&xs.head()["layer.0.lora_B.weight"]));
+    let svd = dense(&weight(&ModuleName::new("layer.0")).expect("a weight")).svd(true, true);
+    let (u, v_t) = (svd.u.expect("asked for"), svd.v_t.expect("asked for"));
+    let best = u.columns(0, 3) * Dense::from_diagonal(&svd.singular_values.rows(0, 3).into_owned()) * v_t.rows(0, 3);
+    assert!((&left * a - best).amax() < 16.0 * F32);
+    assert!((a * a.transpose() - Dense::identity(3, 3)).amax() < 8.0 * F32);
+    assert_eq!(factors(&xs, Side::B)[0], Dense::zeros(3, 3));
     let magnitudes = dora.head()["layer.0.lora_magnitude_vector"].values();
     for (row, &magnitude) in magnitudes.iter().enumerate() {
         assert!((f64::from(magnitude) - whole.row(row).norm()).abs() < 3.0 * F32);
@@ -121,7 +129,7 @@ fn equal_seeds_give_equal_bytes_and_others_do_not() {
 fn adapting_one_more_module_changes_no_other() {
     let small = awkward(AdapterKind::Lora);
     let mut large = (*small).clone();
-    large.modules.insert(ModuleName::new("a.first"), ModuleSpec { d_in: 4, d_out: 4 });
+    large.modules.insert(ModuleName::new("a.first"), ModuleSpec::new(4, 4));
     let (small, large) = (make(&small, Init::Default, 3), make(&Arc::new(large), Init::Default, 3));
     let (small, large) = (small.expect("usable"), large.expect("usable"));
     for (name, factors) in small.modules() {

@@ -17,7 +17,7 @@ pub(crate) type Dense = DMatrix<f64>;
 pub(crate) const F32: f64 = f32::EPSILON as f64 / 2.0;
 
 pub(crate) fn spec(kind: AdapterKind, rank: usize, widths: &[(usize, usize)]) -> Arc<AdapterSpec> {
-    let module = |(index, &(d_in, d_out))| (ModuleName::new(format!("layer.{index}")), ModuleSpec { d_in, d_out });
+    let module = |(index, &(d_in, d_out))| (ModuleName::new(format!("layer.{index}")), ModuleSpec::new(d_in, d_out));
     let spec = AdapterSpec {
         kind,
         rank,

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 
 use fedlora_adapter::{
     AdapterKind, AdapterSpec, LayerNumbers, LocalHyperparameters, LocalWork, ModulePatterns, ModuleSelection,
-    Optimizer, PrivacyTerms, Schedule,
+    ModuleValues, Optimizer, PrivacyTerms, Schedule,
 };
 use fedlora_learner::{ExactMatch, Model, ModelConfig, selected_modules};
 use serde::Deserialize;
@@ -105,6 +105,13 @@ pub struct LoraConfig {
     pub layers_to_transform: Option<LayerNumbers>,
     /// What precedes a layer's number in the names of modules.
     pub layers_pattern: Option<ModulePatterns>,
+    /// `r` of single modules: values by regular expressions for whole names, or for their ends behind a dot. Where several
+    /// match a module they must have the same value.
+    #[serde(deserialize_with = "ModuleValues::unordered")]
+    pub rank_pattern: ModuleValues<usize>,
+    /// `lora_alpha` of single modules, alike.
+    #[serde(deserialize_with = "ModuleValues::unordered")]
+    pub alpha_pattern: ModuleValues<f64>,
     /// Rank-stabilised scaling.
     pub use_rslora: bool,
     /// Learning rate of `B` over that of everything else (LoRA+).
@@ -113,7 +120,7 @@ pub struct LoraConfig {
     pub use_dora: bool,
     /// A federation's business, but for `olora`: training alone starts from the default.
     pub init_lora_weights: Option<String>,
-    /// `LORA` or `VERA`.
+    /// `LORA`, `VERA` or `LORA_XS`.
     pub peft_type: Option<String>,
 }
 
@@ -127,6 +134,8 @@ impl Default for LoraConfig {
             exclude_modules: None,
             layers_to_transform: None,
             layers_pattern: None,
+            rank_pattern: ModuleValues::default(),
+            alpha_pattern: ModuleValues::default(),
             use_rslora: false,
             loraplus_lr_ratio: 1.0,
             use_dora: false,
@@ -174,14 +183,16 @@ impl LoraConfig {
             modules,
             head: model.head_spec(labels),
         };
-        let spec = spec.with_extras();
+        let spec = spec.with_patterns(&self.rank_pattern, &self.alpha_pattern)?.with_extras();
         spec.validate()?;
         Ok(Arc::new(spec))
     }
 
     fn kind(&self) -> AdapterKind {
-        if self.peft_type.as_deref() == Some("VERA") {
-            return AdapterKind::Vera;
+        match self.peft_type.as_deref() {
+            Some("VERA") => return AdapterKind::Vera,
+            Some("LORA_XS") => return AdapterKind::LoraXs,
+            _ => {}
         }
         let is_olora = self.init_lora_weights.as_deref().is_some_and(|init| init.eq_ignore_ascii_case("olora"));
         match (self.use_dora, is_olora) {

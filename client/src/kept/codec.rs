@@ -38,7 +38,7 @@ fn expected(spec: &AdapterSpec, sides: &[Side], with_head: bool) -> BTreeMap<Str
         }
     }
     if with_head {
-        expected.extend(spec.head.iter().map(|(name, shape)| (names::extra(name), shape.clone())));
+        expected.extend(spec.trainable_head().map(|(name, shape)| (names::extra(name), shape.clone())));
     }
     expected
 }

@@ -42,7 +42,7 @@ pub(crate) fn spec(width: usize) -> Arc<AdapterSpec> {
         alpha: 4.0,
         use_rslora: false,
         projection_seed: 0,
-        modules: [(ModuleName::new("layer"), ModuleSpec { d_in: width, d_out: 3 })].into(),
+        modules: [(ModuleName::new("layer"), ModuleSpec::new(width, 3))].into(),
         head: [("classifier.bias".to_owned(), vec![2])].into(),
     })
 }

@@ -42,7 +42,7 @@ fn adapter(a: f32, b: f32, head: f32) -> Adapter {
         alpha: 1.0,
         use_rslora: false,
         projection_seed: 0,
-        modules: BTreeMap::from([(name.clone(), ModuleSpec { d_in: 40_000, d_out: 2 })]),
+        modules: BTreeMap::from([(name.clone(), ModuleSpec::new(40_000, 2))]),
         head: BTreeMap::from([("head".to_owned(), vec![3])]),
     });
     let module = &spec.modules[&name];

@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn model(modules: &[&str]) -> ModelDescription {
-        let module = |name: &&str| (ModuleName::new(*name), ModuleSpec { d_in: 9, d_out: 7 });
+        let module = |name: &&str| (ModuleName::new(*name), ModuleSpec::new(9, 7));
         ModelDescription {
             base_model: "toy".to_owned(),
             task_type: None,
@@ -154,7 +154,9 @@ mod tests {
 
     #[test]
     fn what_needs_frozen_weights_is_refused_with_a_way_out() {
-        for lora in ["init_lora_weights = 'pissa'", "init_lora_weights = 'olora'", "use_dora = true"] {
+        let needy =
+            ["init_lora_weights = 'pissa'", "init_lora_weights = 'olora'", "use_dora = true", "peft_type = 'LORA_XS'"];
+        for lora in needy {
             let error = first(lora, &model(&["m"])).expect_err("no weights here");
             assert!(error.to_string().contains("describe"), "{error}");
         }
@@ -163,9 +165,11 @@ mod tests {
     #[test]
     fn a_description_says_what_kinds_take_from_the_weights() {
         let weight = Tensor::from_fn(&[7, 9], |index| (1.3 * index as f32).sin());
-        for (lora, kind) in
-            [("init_lora_weights = 'olora'", AdapterKind::Olora), ("use_dora = true", AdapterKind::Dora)]
-        {
+        for (lora, kind) in [
+            ("init_lora_weights = 'olora'", AdapterKind::Olora),
+            ("use_dora = true", AdapterKind::Dora),
+            ("peft_type = 'LORA_XS'", AdapterKind::LoraXs),
+        ] {
             let mut model = model(&["m"]);
             let config =
                 format!("num-rounds = 1\nlearning-rate = 0.1\nmethod.name = 'fedavg'\nlora.r = 2\nlora.{lora}");

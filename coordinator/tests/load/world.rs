@@ -105,7 +105,7 @@ pub(crate) fn base_model() -> Digest {
 
 /// Begins a run as an operator does, before the program is started.
 fn begin_run(state: &Path, rounds: u64, clients: u64, modules: u64) -> Arc<Adapter> {
-    let module = ModuleSpec { d_in: WIDTH, d_out: WIDTH };
+    let module = ModuleSpec::new(WIDTH, WIDTH);
     let model = ModelDescription {
         base_model: "nobody/loads-it".to_owned(),
         task_type: None,

@@ -26,7 +26,7 @@ pub(crate) fn spec(width: usize) -> Arc<AdapterSpec> {
         alpha: 4.0,
         use_rslora: false,
         projection_seed: 0,
-        modules: BTreeMap::from([(ModuleName::new("query"), ModuleSpec { d_in: width, d_out: 3 })]),
+        modules: BTreeMap::from([(ModuleName::new("query"), ModuleSpec::new(width, 3))]),
         head: BTreeMap::from([("head".to_owned(), vec![2])]),
     })
 }

@@ -34,8 +34,11 @@ impl Linear {
     /// The frozen weight that adapters of this specification are added to.
     pub(super) fn base(&self, spec: &AdapterSpec) -> FrozenWeight {
         match spec.kind {
-            AdapterKind::Olora => self.residual.of(&self.weight, spec.rank, spec.scaling()),
-            AdapterKind::Lora | AdapterKind::Vera | AdapterKind::Dora => self.weight.clone(),
+            AdapterKind::Olora => match spec.modules.get(&self.name) {
+                Some(module) => self.residual.of(&self.weight, spec.rank_of(module), spec.scaling_of(module)),
+                None => self.weight.clone(),
+            },
+            AdapterKind::Lora | AdapterKind::Vera | AdapterKind::Dora | AdapterKind::LoraXs => self.weight.clone(),
         }
     }
 }
@@ -54,7 +57,7 @@ impl FrozenLayers {
         let weights: BTreeMap<_, _> = layers.into_iter().collect();
         let spec = |weight: &Tensor<2>| {
             let [d_out, d_in] = weight.dims();
-            ModuleSpec { d_in, d_out }
+            ModuleSpec::new(d_in, d_out)
         };
         let specs = weights.iter().map(|(name, weight)| (name.clone(), spec(weight))).collect();
         Self { specs, weights, device: device.clone() }

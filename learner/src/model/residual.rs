@@ -40,7 +40,7 @@ impl Residual {
 fn residual(weight: &Tensor<2>, rank: usize, scaling: f64) -> Result<FrozenWeight, LearnerError> {
     let [d_out, d_in] = weight.dims();
     let host = HostTensor::new(vec![d_out, d_in], read(weight.clone())?)?;
-    let rest = residual_weight(&host, &ModuleSpec { d_in, d_out }, rank, scaling)?;
+    let rest = residual_weight(&host, &ModuleSpec::new(d_in, d_out), rank, scaling)?;
     let values = TensorData::new(rest.values().to_vec(), [d_out, d_in]);
     Ok(Tensor::<2>::from_data(values, &weight.device()).into())
 }

@@ -12,11 +12,14 @@ impl From<&AdapterSpec> for wire::AdapterSpec {
             AdapterKind::Vera => wire::AdapterKind::Vera,
             AdapterKind::Olora => wire::AdapterKind::Olora,
             AdapterKind::Dora => wire::AdapterKind::Dora,
+            AdapterKind::LoraXs => wire::AdapterKind::LoraXs,
         };
         let modules = spec.modules.iter().map(|(name, module)| wire::Module {
             name: name.as_str().to_owned(),
             d_in: module.d_in as u64,
             d_out: module.d_out as u64,
+            rank: module.rank.map(|rank| rank as u64),
+            alpha: module.alpha,
         });
         let head = spec.head.iter().map(|(name, shape)| wire::HeadTensor {
             name: name.clone(),
@@ -43,14 +46,19 @@ impl TryFrom<wire::AdapterSpec> for AdapterSpec {
             Ok(wire::AdapterKind::Vera) => AdapterKind::Vera,
             Ok(wire::AdapterKind::Olora) => AdapterKind::Olora,
             Ok(wire::AdapterKind::Dora) => AdapterKind::Dora,
+            Ok(wire::AdapterKind::LoraXs) => AdapterKind::LoraXs,
             Ok(wire::AdapterKind::Unspecified) | Err(_) => {
                 return Err(ProtoError::UnknownValue { field: "spec.kind", found: message.kind });
             }
         };
         let module = |module: wire::Module| {
-            let widths =
-                ModuleSpec { d_in: size("module.d_in", module.d_in)?, d_out: size("module.d_out", module.d_out)? };
-            Ok::<_, ProtoError>((ModuleName::new(module.name), widths))
+            let own = ModuleSpec {
+                d_in: size("module.d_in", module.d_in)?,
+                d_out: size("module.d_out", module.d_out)?,
+                rank: module.rank.map(|rank| size("module.rank", rank)).transpose()?,
+                alpha: module.alpha,
+            };
+            Ok::<_, ProtoError>((ModuleName::new(module.name), own))
         };
         let head = |tensor: wire::HeadTensor| {
             let shape = tensor.shape.into_iter().map(|width| size("head.shape", width)).collect::<Result<_, _>>()?;

@@ -79,14 +79,21 @@ proptest! {
     }
 
     #[test]
-    fn specifications_come_back_with_their_digest(rank in 1usize..64, d_in in 1usize..5000, d_out in 1usize..5000) {
+    fn specifications_come_back_with_their_digest(
+        rank in 1usize..64,
+        d_in in 1usize..5000,
+        d_out in 1usize..5000,
+        own_rank in proptest::option::of(1usize..64),
+        alpha in proptest::option::of(0.1..64.0_f64),
+    ) {
+        let module = ModuleSpec { rank: own_rank, alpha, ..ModuleSpec::new(d_in, d_out) };
         let spec = AdapterSpec {
             kind: AdapterKind::Lora,
             rank,
             alpha: 16.0,
             use_rslora: true,
             projection_seed: 3,
-            modules: [(ModuleName::new("encoder.query"), ModuleSpec { d_in, d_out })].into(),
+            modules: [(ModuleName::new("encoder.query"), module)].into(),
             head: [("classifier.weight".to_owned(), vec![2, d_in])].into(),
         };
         let back = AdapterSpec::try_from(wire::AdapterSpec::from(&spec)).expect("valid");

@@ -192,7 +192,7 @@ pub struct AdapterSpec {
     pub head: ::prost::alloc::vec::Vec<HeadTensor>,
 }
 /// An adapted linear module.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Module {
     /// Name in the base model.
     #[prost(string, tag = "1")]
@@ -203,6 +203,12 @@ pub struct Module {
     /// Width of its output.
     #[prost(uint64, tag = "3")]
     pub d_out: u64,
+    /// r of this module, where it is not the adapter's.
+    #[prost(uint64, optional, tag = "4")]
+    pub rank: ::core::option::Option<u64>,
+    /// lora_alpha of this module, where it is not the adapter's.
+    #[prost(double, optional, tag = "5")]
+    pub alpha: ::core::option::Option<f64>,
 }
 /// An extra tensor.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -526,6 +532,8 @@ pub enum AdapterKind {
     Olora = 3,
     /// Two factors, and a magnitude for each output.
     Dora = 4,
+    /// A small matrix between two constant factors, which travel in the adapter and in no update.
+    LoraXs = 5,
 }
 impl AdapterKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -539,6 +547,7 @@ impl AdapterKind {
             Self::Vera => "ADAPTER_KIND_VERA",
             Self::Olora => "ADAPTER_KIND_OLORA",
             Self::Dora => "ADAPTER_KIND_DORA",
+            Self::LoraXs => "ADAPTER_KIND_LORA_XS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -549,6 +558,7 @@ impl AdapterKind {
             "ADAPTER_KIND_VERA" => Some(Self::Vera),
             "ADAPTER_KIND_OLORA" => Some(Self::Olora),
             "ADAPTER_KIND_DORA" => Some(Self::Dora),
+            "ADAPTER_KIND_LORA_XS" => Some(Self::LoraXs),
             _ => None,
         }
     }

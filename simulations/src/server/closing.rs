@@ -1,6 +1,6 @@
 //! The end of a round: evaluation, books, record and checkpoint.
 
-use fedlora_adapter::{AdapterSpec, AdapterUpdate, Directive, RoundId};
+use fedlora_adapter::{AdapterSpec, AdapterUpdate, Directive, HeadPolicy, RoundId, Side};
 use fedlora_coordinator::Tally;
 
 use super::{Server, ServerError};
@@ -28,7 +28,7 @@ impl Server {
         let seconds =
             PhaseSeconds { train: open.train_s, aggregate: open.aggregate_s, evaluate: evaluate_s, save: 0.0 };
         let sent = payload_bytes(self.global.spec(), directive);
-        let taken = payload_bytes(self.global.spec(), Directive { upload: directive.download, ..directive });
+        let taken = taken_bytes(self.global.spec(), directive);
         let mut metrics = RoundMetrics {
             round: round.0,
             train_loss: open.train_loss,
@@ -72,6 +72,16 @@ impl Server {
             _ => Ok(Evaluations::default()),
         }
     }
+}
+
+/// Bytes of values that one client takes from the server under a directive, its kind's constants included.
+fn taken_bytes(spec: &AdapterSpec, directive: Directive) -> u64 {
+    let sides = [Side::A, Side::B].into_iter().filter(|side| directive.download.contains(*side));
+    let factors = spec.modules.values().flat_map(|module| sides.clone().map(|side| spec.shape(module, side)));
+    let is_shared = directive.head == HeadPolicy::Shared;
+    let head = spec.head.iter().filter(|(name, _)| is_shared || spec.is_constant(name));
+    let shapes = factors.chain(head.map(|(_, shape)| shape.clone()));
+    shapes.map(|shape| shape.iter().product::<usize>() as u64 * 4).sum()
 }
 
 /// Bytes of values that one client sends under a directive.

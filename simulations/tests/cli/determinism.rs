@@ -40,6 +40,8 @@ fn other_kinds_and_initialisations_give_the_same_bytes_for_any_threads_and_cohor
     let config = &dora[&PathBuf::from("global/adapter_config.json")];
     assert!(String::from_utf8_lossy(config).contains("\"use_dora\": true"));
     does_not_depend_on_threads_and_cohorts("--set lora.init_lora_weights=olora");
+    let (_, xs) = does_not_depend_on_threads_and_cohorts("--set lora.peft_type=LORA_XS");
+    assert!(xs.contains_key(&PathBuf::from("global/lora_xs.safetensors")), "{:?}", xs.keys());
     does_not_depend_on_threads_and_cohorts("--set method.name=fedsa-lora --set lora.init_lora_weights=orthogonal");
 }
 

@@ -44,6 +44,20 @@ fn both_links_begin_with_what_adapters_take_from_the_frozen_weights() {
         let place = Place::with_digits();
         links_agree(&place, &format!("--set method.name=fedsa-lora --set lora.loraplus_lr_ratio=4 --set lora.{lora}"));
     }
+    for method in ["lora-fair", "fedsvd", "fedsa-lora"] {
+        let place = Place::with_digits();
+        let patterns = "--set lora.rank_pattern.query=2 --set lora.alpha_pattern.value=3";
+        links_agree(&place, &format!("--set method.name={method} {patterns}"));
+        let config = place.read("direct/adapters/global/adapter_config.json");
+        assert!(config.contains("rank_pattern") && config.contains("alpha_pattern"), "{config}");
+    }
+    for method in ["fedavg", "local-only"] {
+        let place = Place::with_digits();
+        links_agree(&place, &format!("--set method.name={method} --set lora.peft_type=LORA_XS --set evaluate-every=1"));
+        let adapters = place.tree("direct/adapters");
+        let kept = adapters.contains_key(&PathBuf::from("client-5/lora_xs.safetensors"));
+        assert_eq!(kept, method == "local-only", "{:?}", adapters.keys());
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::{
 /// How far two updates are from each other, besides their shared heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Measure {
-    /// `‖P_i - P_j‖²`, where `P = s·B·A`; blind to the gauge.
+    /// `‖P_i - P_j‖²`, where `P = s·B·A`; blind to the gauge. Of LoRA-XS, whose `A` has orthonormal rows, the distance of `R`.
     Products,
     /// The same plus `s² ‖(B_i - B_j)(A_i - A_j)‖²`: a quarter of that matrix is what the product loses where the factors of
     /// the two are averaged.
@@ -30,9 +30,10 @@ pub(super) enum Measure {
 /// An update that lacks a tensor or has one of another shape, a file that cannot be read.
 pub(super) fn squared(updates: &Updates<'_>, measure: Measure) -> Result<Matrix, AggregationError> {
     let previous = updates.previous();
-    let scale = previous.spec().scaling().powi(2);
+    let spec = previous.spec();
     let mut sums = Matrix::zeros(updates.len(), updates.len());
     for (name, factors) in previous.modules() {
+        let scale = spec.scaling_of(&spec.modules[name]).powi(2);
         let contributions = updates.module(name, factors)?;
         let modules = contributions.par_iter().map(Module::load).collect::<Result<Vec<_>, _>>();
         let modules = modules.map_err(|error| error.in_module(name))?;
@@ -40,7 +41,8 @@ pub(super) fn squared(updates: &Updates<'_>, measure: Measure) -> Result<Matrix,
         updates.release();
     }
     if updates.directive().head == HeadPolicy::Shared {
-        for (name, tensor) in previous.head() {
+        let sent = previous.head().iter().filter(|(name, _)| !spec.is_constant(name));
+        for (name, tensor) in sent {
             let sources = updates.head(name, tensor)?;
             let load = |(_, source): &(f64, TensorSource<'_>)| low_rank::transposed(source);
             let heads = sources.par_iter().map(load).collect::<Result<Vec<_>, _>>()?;

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedlora_adapter::{Adapter, AdapterError, AdapterUpdate, Digest, Directive, Factors, HeadPolicy, decode};
+use fedlora_adapter::{Adapter, Digest, decode_adapter};
 use fedlora_proto::{
     digest_bytes,
     federation::{Chunk, DownloadRequest},
@@ -17,10 +17,6 @@ use fedlora_proto::{
 use tonic::Status;
 
 use super::{LinkError, error::is_over, shared::Offer, transfer::Transfer};
-
-/// Everything that an adapter consists of.
-const WHOLE: Directive =
-    Directive { train: Factors::Both, upload: Factors::Both, download: Factors::Both, head: HeadPolicy::Shared };
 
 /// Downloaded files, named by their digests.
 #[derive(Debug)]
@@ -146,14 +142,7 @@ fn check(chunk: &Chunk, offset: u64, size: u64) -> Result<(), Status> {
 
 /// The adapter in a blob, checked against the run's specification and the task's digest.
 fn adapter(bytes: &[u8], offer: &Offer) -> Result<Adapter, LinkError> {
-    let spec = &offer.run.spec;
-    let tensors = decode(bytes, &AdapterUpdate::expected(spec, WHOLE))?;
-    let adapter = AdapterUpdate::new(spec.clone(), WHOLE, tensors)?.complete(&Adapter::zeros(spec.clone())?)?;
-    let found = adapter.digest();
-    if found != offer.key.base {
-        return Err(AdapterError::WrongDigest { expected: offer.key.base, found }.into());
-    }
-    Ok(adapter)
+    Ok(decode_adapter(bytes, &offer.run.spec, offer.key.base)?)
 }
 
 fn in_file(path: &Path) -> impl FnOnce(io::Error) -> LinkError + '_ {

@@ -20,7 +20,7 @@ const CLIENTS: u64 = 5;
 
 /// Two modules, wide enough for several blocks and threads, and a head.
 fn wide() -> ModelDescription {
-    let module = |name: &str, d_in, d_out| (ModuleName::new(name), ModuleSpec { d_in, d_out });
+    let module = |name: &str, d_in, d_out| (ModuleName::new(name), ModuleSpec::new(d_in, d_out));
     ModelDescription {
         modules: BTreeMap::from([module("first", 40, 24), module("second", 33, 17)]),
         head: BTreeMap::from([("head.weight".to_owned(), vec![3, 17])]),

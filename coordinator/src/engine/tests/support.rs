@@ -39,7 +39,7 @@ pub(super) fn config_of(method: &str, keys: &str) -> RunConfig {
 }
 
 pub(super) fn model() -> ModelDescription {
-    let module = ModuleSpec { d_in: WIDTH, d_out: 2 };
+    let module = ModuleSpec::new(WIDTH, 2);
     ModelDescription {
         base_model: "toy".to_owned(),
         task_type: None,

@@ -101,8 +101,9 @@ impl World {
         train != Factors::Neither || self.model.decoder().is_none()
     }
 
-    fn all() -> [Self; 8] {
+    fn all() -> [Self; 9] {
         [
+            Self::encoder("DistilBERT, LoRA-XS", "tiny_distilbert", Pooling::Mean, AdapterKind::LoraXs),
             Self::encoder("RoBERTa, its classifier", "tiny_roberta", Pooling::Pooler, AdapterKind::Lora),
             Self::encoder("DistilBERT, DoRA", "tiny_distilbert", Pooling::Mean, AdapterKind::Dora),
             Self::encoder("BERT, OLoRA", "tiny_bert", Pooling::Mean, AdapterKind::Olora),

@@ -81,6 +81,6 @@ fn keys(rules: &Rules, over_sample: f64) -> String {
 
 /// The base model.
 pub(super) fn model() -> ModelDescription {
-    let module = ModuleSpec { d_in: WIDTH, d_out: 3 };
+    let module = ModuleSpec::new(WIDTH, 3);
     ModelDescription { modules: BTreeMap::from([(ModuleName::new("layer"), module)]), ..support::model() }
 }
