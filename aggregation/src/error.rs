@@ -117,6 +117,9 @@ pub enum AggregationError {
     /// An initialisation needs a frozen weight that the model does not have.
     #[error("the frozen weight is needed but not at hand")]
     MissingWeight,
+    /// An initialisation from data that nobody has looked at.
+    #[error("the directions of its inputs are needed but not at hand")]
+    MissingDirections,
     /// A frozen weight of another shape than the module.
     #[error("the frozen weight has shape {found:?}, the module {expected:?}")]
     WrongWeightShape {

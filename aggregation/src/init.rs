@@ -40,6 +40,9 @@ pub enum Init {
     /// Both factors from the QR of the frozen weight, whose product leaves the base (OLoRA, arXiv 2406.01775). Every client
     /// takes it out of its own base, for the adapter's kind says so: see [`AdapterKind::Olora`].
     Olora,
+    /// `A` of the directions in which the inputs of each layer vary most over public data (EVA, arXiv 2410.07170); `B` is 0.
+    /// Somebody with the model and the data finds them: see [`initial_from`]. Every module keeps its rank (`rho` is 1).
+    Eva,
 }
 
 /// An initialisation as it is known to users.
@@ -55,6 +58,8 @@ pub struct InitRow {
     pub kinds: &'static [AdapterKind],
     /// Whether it comes from the frozen weights.
     pub needs_weights: bool,
+    /// Whether it comes from what the model makes of data.
+    pub needs_data: bool,
 }
 
 const PLAIN: &[AdapterKind] = &[AdapterKind::Lora, AdapterKind::Dora];
@@ -67,24 +72,42 @@ pub const INITS: &[InitRow] = &[
         peft: Some("true"),
         kinds: &[AdapterKind::Lora, AdapterKind::Vera, AdapterKind::Dora, AdapterKind::LoraXs],
         needs_weights: false,
+        needs_data: false,
     },
-    InitRow { init: Init::Gaussian, name: "gaussian", peft: Some("gaussian"), kinds: PLAIN, needs_weights: false },
-    InitRow { init: Init::Orthonormal, name: "orthonormal", peft: None, kinds: PLAIN, needs_weights: false },
+    InitRow {
+        init: Init::Gaussian,
+        name: "gaussian",
+        peft: Some("gaussian"),
+        kinds: PLAIN,
+        needs_weights: false,
+        needs_data: false,
+    },
+    InitRow {
+        init: Init::Orthonormal,
+        name: "orthonormal",
+        peft: None,
+        kinds: PLAIN,
+        needs_weights: false,
+        needs_data: false,
+    },
     InitRow {
         init: Init::Orthogonal,
         name: "orthogonal",
         peft: Some("orthogonal"),
         kinds: PLAIN,
         needs_weights: false,
+        needs_data: false,
     },
-    InitRow { init: Init::Pissa, name: "pissa", peft: None, kinds: PLAIN, needs_weights: true },
+    InitRow { init: Init::Pissa, name: "pissa", peft: None, kinds: PLAIN, needs_weights: true, needs_data: false },
     InitRow {
         init: Init::Olora,
         name: "olora",
         peft: Some("olora"),
         kinds: &[AdapterKind::Olora],
         needs_weights: true,
+        needs_data: false,
     },
+    InitRow { init: Init::Eva, name: "eva", peft: Some("eva"), kinds: PLAIN, needs_weights: false, needs_data: true },
 ];
 
 impl Init {
@@ -93,6 +116,12 @@ impl Init {
     pub fn row(self) -> &'static InitRow {
         // Bounds: a test finds every initialisation's row.
         INITS.iter().find(|row| row.init == self).unwrap_or(&INITS[0])
+    }
+
+    /// Whether the first adapter comes from what the model makes of data.
+    #[must_use]
+    pub fn needs_data(self) -> bool {
+        self.row().needs_data
     }
 
     /// Whether the first adapter comes from the frozen weights.
@@ -120,10 +149,11 @@ pub fn initial(
     initial_from(spec, init, seed, &first, frozen_weight)
 }
 
-/// The same from what somebody with the frozen weights has taken from them, for [`AdapterSpec::first_values`].
+/// The same from what somebody with the frozen weights has taken from them, for [`AdapterSpec::first_values`], and for
+/// [`Init::Eva`] the factors `A` by their names in files.
 ///
 /// # Errors
-/// As [`initial`]; values that do not fill their tensors.
+/// As [`initial`]; values that do not fill their tensors, or are not there.
 pub fn initial_from(
     spec: Arc<AdapterSpec>,
     init: Init,
@@ -141,15 +171,26 @@ pub fn initial_from(
     }
     let (spec, mut modules, head) = adapter.into_parts();
     for (name, factors) in &mut modules {
+        if init == Init::Eva {
+            factors.a = described(&spec, name, first)?;
+            continue;
+        }
         let rng = seed.named(Purpose::Init, &names::factor(spec.kind, name, Side::A));
-        let first = first_factors(&spec, &spec.modules[name], init, rng, || frozen_weight(name));
-        let First { a, b } = first.map_err(|error| error.in_module(name))?;
+        let made = first_factors(&spec, &spec.modules[name], init, rng, || frozen_weight(name));
+        let First { a, b } = made.map_err(|error| error.in_module(name))?;
         factors.a = a;
         if let Some(b) = b {
             factors.b = b;
         }
     }
     Ok(Adapter::new(spec, modules, head)?)
+}
+
+/// `A` of a module as somebody found it.
+fn described(spec: &AdapterSpec, name: &ModuleName, first: &FirstValues) -> Result<Tensor, AggregationError> {
+    let values = first.get(&names::factor(spec.kind, name, Side::A)).cloned();
+    let values = values.ok_or_else(|| AggregationError::MissingDirections.in_module(name))?;
+    Ok(Tensor::new(spec.shape(&spec.modules[name], Side::A), values)?)
 }
 
 /// First factors of a module; without `b`, it stays 0.
@@ -173,8 +214,10 @@ fn first_factors(
             pissa::principal_rows(&weight, module, rank)?
         }
         Init::Gaussian => drawn::normal(rank, module.d_in, &mut rng)?,
-        // The other two are complete before anything is drawn.
-        Init::Orthonormal | Init::Default | Init::Olora => drawn::orthonormal_rows(rank, module.d_in, &mut rng)?,
+        // The other three are complete before anything is drawn.
+        Init::Orthonormal | Init::Default | Init::Olora | Init::Eva => {
+            drawn::orthonormal_rows(rank, module.d_in, &mut rng)?
+        }
     };
     Ok(First { a, b: None })
 }

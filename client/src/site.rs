@@ -6,9 +6,10 @@ mod trainer;
 
 use std::sync::Arc;
 
-use fedlora_adapter::{AdapterError, ClientId, Digest, Seed};
+use fedlora_adapter::{AdapterError, AdapterSpec, ClientId, Digest, FirstValues, Seed};
 use fedlora_learner::{
-    BaseModel, DataConfig, DataError, Device, LearnerError, LoadedData, Model, ModelConfig, Preprocessor, TextTokenizer,
+    BaseModel, DataConfig, DataError, Device, EvaConfig, EvaError, LearnerError, LoadedData, Model, ModelConfig,
+    Preprocessor, TextTokenizer,
 };
 
 use crate::{budget::BudgetError, files::FileError};
@@ -52,6 +53,9 @@ pub enum SiteError {
     /// The adapter.
     #[error("adapter")]
     Adapter(#[from] AdapterError),
+    /// The public rows of an adapter's first values.
+    #[error(transparent)]
+    Eva(#[from] EvaError),
     /// The rows are not those that the run began with.
     #[error(transparent)]
     Changed(#[from] Changed),
@@ -120,6 +124,24 @@ impl Site {
     /// Rows that cannot be read.
     pub fn own_labels(&self) -> Result<Vec<String>, SiteError> {
         Ok(LoadedData::labels_of(&self.config.data, &self.preprocessor)?)
+    }
+
+    /// What the first adapter takes from the frozen weights, and under `eva` from what the model makes of public rows.
+    ///
+    /// # Errors
+    /// Weights that do not fit the specification; public rows that cannot be read or vary too little.
+    pub fn first_values(
+        &self,
+        spec: &AdapterSpec,
+        eva: Option<&EvaConfig>,
+        seed: Seed,
+    ) -> Result<FirstValues, SiteError> {
+        let mut first = spec.first_values(&|module| self.model.frozen_weight(module))?;
+        if let Some(eva) = eva {
+            let rows = eva.load(&self.preprocessor, seed)?;
+            first.extend(rows.directions(&*self.model, spec)?);
+        }
+        Ok(first)
     }
 
     /// Rows that this site trains on, whatever the seed.

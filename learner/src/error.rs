@@ -307,6 +307,19 @@ pub enum LearnerError {
         /// What the data are.
         found: &'static str,
     },
+    /// A layer whose inputs vary too little for EVA.
+    #[error(
+        "the inputs of {module} vary in {found} directions, fewer than its rank of {rank}: name more data or more \
+         examples in lora.eva_config"
+    )]
+    FewInputs {
+        /// The layer.
+        module: String,
+        /// Directions wanted.
+        rank: usize,
+        /// Directions found.
+        found: usize,
+    },
     /// Nothing to train on or to evaluate.
     #[error("there are no examples")]
     NoExamples,

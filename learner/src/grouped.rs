@@ -13,7 +13,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Directive, Factors, HeadPolicy, ModuleName, Side, names};
 
 use self::vera::Projections;
-use crate::{LearnerError, ops::Lora};
+use crate::{LearnerError, eva::InputRecorder, ops::Lora};
 
 /// Which tensor of an adapter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +65,8 @@ pub struct GroupedAdapter {
     places: Arc<BTreeMap<ParameterKey, usize>>,
     projections: Option<Arc<Projections>>,
     examples: Vec<usize>,
+    /// Takes down what goes into the adapted layers.
+    recorder: Option<InputRecorder>,
 }
 
 impl GroupedAdapter {
@@ -96,6 +98,7 @@ impl GroupedAdapter {
             trained: count,
             places: Arc::new(places),
             examples: vec![1; adapters.len()],
+            recorder: None,
         })
     }
 
@@ -140,6 +143,18 @@ impl GroupedAdapter {
     pub fn with_examples(mut self, examples: Vec<usize>) -> Self {
         self.set_examples(examples);
         self
+    }
+
+    /// The same, with the inputs of adapted layers taken down.
+    pub(crate) fn recording(self, recorder: InputRecorder) -> Self {
+        Self { recorder: Some(recorder), ..self }
+    }
+
+    /// Takes down the input of an adapted layer, where somebody asked for it.
+    pub(crate) fn see(&self, module: &ModuleName, x: &Tensor<2>) {
+        if let Some(recorder) = &self.recorder {
+            recorder.record(module, x);
+        }
     }
 
     /// One group for each example, with the factors of the group that owns it: what per-example gradients are taken of.

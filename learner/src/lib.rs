@@ -15,6 +15,7 @@ pub mod data;
 mod device;
 mod dropout;
 mod error;
+mod eva;
 mod evaluate;
 mod generate;
 mod grouped;
@@ -35,6 +36,7 @@ pub use data::{DataConfig, DataError, Dataset, LoadedData, LoadedImages, LoadedP
 pub use device::{DEVICES, device};
 pub use dropout::DropoutMasks;
 pub use error::LearnerError;
+pub use eva::{EvaConfig, EvaError, PublicRows, input_directions};
 pub use evaluate::{AnswerForm, Evaluation, EvaluationPlan, ExactMatch, Questions, evaluate};
 pub use generate::{Generation, generate, generate_all};
 pub use grouped::{GroupedAdapter, Parameter, ParameterKey};

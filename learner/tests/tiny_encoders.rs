@@ -11,8 +11,8 @@ use fedlora_adapter::{
     Side, Tensor, names,
 };
 use fedlora_learner::{
-    Batch, GroupedAdapter, HeadForm, Inputs, LearnerError, Model, ParameterKey, Pooling, Targets, TextTokenizer,
-    Tokens, device, load_pretrained, selected_modules, target_modules,
+    Batch, Dataset, GroupedAdapter, HeadForm, Inputs, LearnerError, Model, ParameterKey, Pooling, Targets,
+    TextTokenizer, Tokens, device, input_directions, load_pretrained, selected_modules, target_modules,
 };
 use serde::Deserialize;
 
@@ -255,6 +255,34 @@ fn ranks_and_alphas_of_single_modules_are_those_of_peft() {
     let ranks: Vec<usize> = spec.modules.values().map(|module| spec.rank_of(module)).collect();
     assert_eq!(ranks, [1, 4, 3, 3]);
     assert_spec_classifies("tiny_distilbert", Arc::new(spec), &more_kinds()["patterns"]);
+}
+
+#[test]
+fn first_directions_of_inputs_are_those_of_peft_and_of_a_dense_decomposition() {
+    let (reference, (model, tokenizer)) =
+        (reference("tiny_distilbert"), load(&directory("tiny_distilbert"), Pooling::Mean));
+    let texts = encode(&tokenizer, &reference.texts);
+    let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+    let dataset = Dataset::tokens(&texts, reference.labels.clone(), names).unwrap();
+    let rows: Vec<u32> = (0..reference.labels.len() as u32).collect();
+    let plain = spec(&*model, AdapterKind::Lora, &["q_lin", "lin1"]);
+    let spec = AdapterSpec { rank: 2, ..(*plain).clone() };
+    let found = input_directions(&*model, &dataset, &rows, &spec).unwrap();
+    let file = directory("tiny_distilbert").join("eva.json");
+    let expected: BTreeMap<String, BTreeMap<String, Vec<f32>>> =
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(found.len(), expected["dense"].len());
+    for (name, directions) in &found {
+        // The reference's model has a classifier, after whose class the encoder in it is called.
+        let name = &name.replace(".model.transformer.", ".model.distilbert.transformer.");
+        assert_near(name, directions, &expected["dense"][name]);
+        // The sign of a singular vector means nothing, and peft leaves it as it comes.
+        let width = directions.len() / 2;
+        for (direction, peft) in directions.chunks(width).zip(expected["peft"][name].chunks(width)) {
+            let along: f32 = direction.iter().zip(peft).map(|(one, other)| one * other).sum();
+            assert_near(name, direction, &peft.iter().map(|value| value * along.signum()).collect::<Vec<_>>());
+        }
+    }
 }
 
 #[test]

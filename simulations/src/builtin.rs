@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use fedlora_adapter::{PeftOptions, Seed};
 use fedlora_coordinator::config::ConfigError;
-use fedlora_learner::{Dataset, Device, Model, Pretraining, Progress, Vit, VitConfig};
+use fedlora_learner::{Dataset, Device, EvaConfig, Model, Pretraining, Progress, PublicRows, Vit, VitConfig};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 const MODEL: &str = "builtin:digits-vit";
 /// `data.path` of handwritten digits as six sites see them.
 const DATA: &str = "builtin:digits";
+/// `lora.eva_config.data.path` of the digits that the model was pretrained on, which are nobody's at the sites.
+const PUBLIC: &str = "builtin:pretraining-digits";
 
 /// The configuration of the quickstart; a file like any other.
 const QUICKSTART: &str = include_str!("../configs/digits-vit.toml");
@@ -62,10 +64,19 @@ pub fn material(config: &Config, device: &Device) -> Result<Material, Simulation
     } else {
         Arc::new(pretrained(&data.pretrain, device)?)
     };
-    let Quickstart { train, test, clients, .. } = data;
+    let Quickstart { train, test, clients, pretrain, .. } = data;
+    let public = config.eva()?.map(|eva| public(&eva, pretrain)).transpose()?;
     let peft = PeftOptions { base_model: MODEL.to_owned(), task_type: None, dropout: config.run.lora.lora_dropout };
     let (given, left_out, tokenizer) = (Some(clients), 0, None);
-    Ok(Material { model, train: Arc::new(train), test: Arc::new(test), given, peft, left_out, tokenizer })
+    let (train, test) = (Arc::new(train), Arc::new(test));
+    Ok(Material { model, train, test, given, public, peft, left_out, tokenizer })
+}
+
+fn public(eva: &EvaConfig, pretrain: Dataset) -> Result<PublicRows, ConfigError> {
+    if eva.data.path == Path::new(PUBLIC) {
+        return Ok(PublicRows { dataset: Arc::new(pretrain), examples: eva.examples });
+    }
+    Err(ConfigError::invalid("lora.eva_config.data.path", format!("must be {PUBLIC} with {MODEL}")))
 }
 
 /// The pretrained model; a bar shows the passes, silent when standard error is not a terminal.

@@ -5,8 +5,9 @@
 mod load;
 
 use fedlora_adapter::ProtectedUnit;
-use fedlora_coordinator::config::{ConfigError, RunConfig};
-use fedlora_learner::{DataConfig, ExactMatch};
+use fedlora_aggregation::Init;
+use fedlora_coordinator::config::{ConfigError, RunConfig, explain};
+use fedlora_learner::{DataConfig, EvaConfig, ExactMatch};
 use serde::{Deserialize, Serialize};
 
 use crate::{faults::Faults, partition::PartitionConfig};
@@ -82,6 +83,16 @@ impl From<DataSection> for toml::Table {
 }
 
 impl Config {
+    /// Which public rows the first adapter comes from; none for other initialisations than `eva`.
+    ///
+    /// # Errors
+    /// Keys that mean nothing.
+    pub fn eva(&self) -> Result<Option<EvaConfig>, ConfigError> {
+        let table = self.run.lora.eva_config.clone().filter(|_| self.run.init().is_ok_and(Init::needs_data));
+        let read = |table| toml::Value::Table(table).try_into().map_err(|error| explain(&error, &[]));
+        table.map(read).transpose()
+    }
+
     /// Checks what single fields cannot say.
     ///
     /// # Errors
@@ -97,6 +108,11 @@ impl Config {
         if unit == ProtectedUnit::User && self.data.source.user_column.is_none() {
             let reason = "is \"user\", but nothing says whose each row is: set data.user-column";
             return Err(ConfigError::invalid("privacy.unit", reason));
+        }
+        let eva = self.eva()?.filter(|_| self.run.privacy.is_some() || self.run.central_privacy.is_some());
+        if eva.is_some_and(|eva| eva.may_share_rows_with(&self.data.source)) {
+            let reason = "names the clients' own rows, which privacy protects: name public ones";
+            return Err(ConfigError::invalid("lora.eva_config.data", reason));
         }
         self.run.validate()
     }

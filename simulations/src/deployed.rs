@@ -14,10 +14,9 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use fedlora_adapter::{AdapterSpec, ClientId, Digest, ModelDescription, RoundId};
 use fedlora_coordinator::{
-    RunStatus,
+    EngineError, RunStatus,
     config::{CentralPrivacy, ClientSampling, ConfigError},
 };
-use fedlora_learner::LearnerError;
 
 use crate::{
     SimulationError, builtin,
@@ -103,7 +102,8 @@ fn description(config: &Config, material: &Material, spec: &AdapterSpec) -> Resu
     } else {
         config.model.locate()?.digest()?
     };
-    let first_values = spec.first_values(&|module| material.model.frozen_weight(module)).map_err(LearnerError::from)?;
+    let init = config.run.init().map_err(|error| EngineError::Config(Arc::new(error)))?;
+    let first_values = material.first_values(spec, init)?;
     Ok(ModelDescription {
         base_model: material.peft.base_model.clone(),
         task_type: material.peft.task_type.clone(),

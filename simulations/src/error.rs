@@ -6,7 +6,7 @@ use fedlora_adapter::AdapterError;
 use fedlora_aggregation::AggregationError;
 use fedlora_client::SessionError;
 use fedlora_coordinator::{RunError, config::ConfigError};
-use fedlora_learner::{DataError, LearnerError};
+use fedlora_learner::{DataError, EvaError, LearnerError};
 use fedlora_privacy::PrivacyError;
 
 use crate::{
@@ -39,6 +39,9 @@ pub enum SimulationError {
     /// The base model.
     #[error("model")]
     Model(#[from] LearnerError),
+    /// The public rows that first factors come from.
+    #[error("public rows")]
+    Public(#[from] EvaError),
     /// The run itself.
     #[error("the run failed")]
     Session(#[from] Box<SessionError<WorldError, LearnerError, StateError>>),
@@ -92,7 +95,7 @@ impl SimulationError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Method(_) | Self::Rounds(_) | Self::Threads { .. } | Self::Privacy(_) => 2,
-            Self::Data(_) | Self::Partition(_) | Self::Model(_) => 3,
+            Self::Data(_) | Self::Partition(_) | Self::Model(_) | Self::Public(_) => 3,
             Self::Session(error) => match &**error {
                 SessionError::Link(error) => world_code(error),
                 SessionError::Kept { source: StateError::Write(_), .. } => 5,

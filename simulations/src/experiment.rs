@@ -4,11 +4,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fedlora_adapter::{Adapter, AdapterSpec, ClientId, ModuleName, PeftOptions, Seed};
+use fedlora_adapter::{Adapter, AdapterSpec, ClientId, FirstValues, ModuleName, PeftOptions, Seed};
 use fedlora_aggregation::{self as aggregation, Init};
 use fedlora_learner::{
-    Dataset, Device, EvaluationPlan, LearnerError, LoadedData, Model, Questions, TextTokenizer, data::split_personal,
-    selected_modules,
+    Dataset, Device, EvaluationPlan, LearnerError, LoadedData, Model, PublicRows, Questions, TextTokenizer,
+    data::split_personal, selected_modules,
 };
 
 use crate::{builtin, config::Config, error::SimulationError, partition};
@@ -24,6 +24,8 @@ pub struct Material {
     pub test: Arc<Dataset>,
     /// Row lists that came with the data, one for each client.
     pub given: Option<Vec<Vec<u32>>>,
+    /// Rows that are nobody's secret, where the first adapter comes from such.
+    pub public: Option<PublicRows>,
     /// What PEFT files say about the base.
     pub peft: PeftOptions,
     /// Rows that were left out because their prompts leave no room for a response.
@@ -57,8 +59,10 @@ impl Material {
         let given = data.clients().map(<[Vec<u32>]>::to_vec);
         let (train, test) = data.datasets(&preprocessor, config.data.source.max_length)?;
         let peft = base.peft(config.run.lora.lora_dropout);
+        let public = config.eva()?.map(|eva| eva.load(&preprocessor, Seed(config.run.seed))).transpose()?;
         let (left_out, tokenizer) = (data.left_out(), preprocessor.into_text());
-        Ok(Self { model, train: Arc::new(train), test: Arc::new(test), given, peft, left_out, tokenizer })
+        let (train, test) = (Arc::new(train), Arc::new(test));
+        Ok(Self { model, train, test, given, public, peft, left_out, tokenizer })
     }
 
     /// How models are tested on some rows of one of the two data sets.
@@ -115,9 +119,22 @@ impl Material {
     /// The adapter before the first round, common to all clients.
     ///
     /// # Errors
-    /// An initialisation that the adapter's kind does not have.
+    /// An initialisation that the adapter's kind does not have, or for which there are no public rows.
     pub fn initial(&self, spec: &Arc<AdapterSpec>, init: Init, seed: u64) -> Result<Adapter, SimulationError> {
         let weight = |module: &ModuleName| self.model.frozen_weight(module);
-        Ok(aggregation::initial(Arc::clone(spec), init, Seed(seed), &weight)?)
+        let first = self.first_values(spec, init)?;
+        Ok(aggregation::initial_from(Arc::clone(spec), init, Seed(seed), &first, &weight)?)
+    }
+
+    /// What the first adapter takes from the frozen weights, and from what the model makes of public rows.
+    ///
+    /// # Errors
+    /// Weights that do not fit the specification; rows that vary too little.
+    pub fn first_values(&self, spec: &AdapterSpec, init: Init) -> Result<FirstValues, LearnerError> {
+        let mut first = spec.first_values(&|module| self.model.frozen_weight(module))?;
+        if let Some(public) = self.public.as_ref().filter(|_| init.needs_data()) {
+            first.extend(public.directions(&*self.model, spec)?);
+        }
+        Ok(first)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, KINDS, ModuleName, ModuleSpec, Seed, Side, Tensor};
-use fedlora_aggregation::{AggregationError, INITS, Init, initial};
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, KINDS, ModuleName, ModuleSpec, Seed, Side, Tensor, names};
+use fedlora_aggregation::{AggregationError, INITS, Init, initial, initial_from};
 
 use crate::support::{Dense, F32, awkward, dense, factors, spec};
 
@@ -96,10 +96,17 @@ fn every_initialisation_has_one_row_and_serves_the_kinds_that_it_lists() {
         assert_eq!(INITS.iter().filter(|other| other.init == row.init).count(), 1);
         assert_eq!(serde_json::to_value(row.init).expect("a name"), row.name);
         for kind in KINDS.iter().map(|row| row.kind) {
-            let made = initial(spec(kind, 2, &[(7, 5)]), row.init, Seed(1), &weight);
+            let spec = spec(kind, 2, &[(7, 5)]);
+            let mut first = spec.first_values(&weight).expect("weights");
+            let from_weights = initial_from(Arc::clone(&spec), row.init, Seed(1), &first, &weight);
+            let factor = names::factor(kind, &ModuleName::new("layer.0"), Side::A);
+            first.insert(factor, vec![0.5; 2 * 7]);
+            let made = initial_from(Arc::clone(&spec), row.init, Seed(1), &first, &weight);
             assert_eq!(made.is_ok(), row.kinds.contains(&kind), "{} {kind:?}", row.name);
-            let without = initial(spec(kind, 2, &[(7, 5)]), row.init, Seed(1), &|_| None);
-            assert_eq!(without.is_ok(), made.is_ok() && !row.needs_weights && !kind.row().needs_weights);
+            assert_eq!(from_weights.is_ok(), made.is_ok() && !row.needs_data, "{} {kind:?}", row.name);
+            let without = initial(spec, row.init, Seed(1), &|_| None);
+            let needs_weights = row.needs_weights || kind.row().needs_weights;
+            assert_eq!(without.is_ok(), from_weights.is_ok() && !needs_weights, "{} {kind:?}", row.name);
         }
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn describe(args: &DescribeArgs) -> Result<Answer, CliError> {
     let modules = selected_modules(&**site.model(), &config.lora.selection())?;
     let head = site.model().head_spec(labels.len());
     let spec = config.lora.spec(&**site.model(), labels.len(), config.seed)?;
-    let first_values = spec.first_values(&|module| site.model().frozen_weight(module))?;
+    let first_values = site.first_values(&spec, config.lora.eva(), Seed(config.seed))?;
     let digest = site.digest();
     let description = ModelDescription { base_model, task_type, digest, modules, head, labels, first_values };
     let json = serde_json::to_vec_pretty(&description).map_err(|error| CliError::Output(error.into()))?;

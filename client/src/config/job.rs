@@ -8,7 +8,7 @@ use fedlora_adapter::{
     AdapterKind, AdapterSpec, LayerNumbers, LocalHyperparameters, LocalWork, ModulePatterns, ModuleSelection,
     ModuleValues, Optimizer, PrivacyTerms, Schedule,
 };
-use fedlora_learner::{ExactMatch, Model, ModelConfig, selected_modules};
+use fedlora_learner::{EvaConfig, ExactMatch, Model, ModelConfig, selected_modules};
 use serde::Deserialize;
 
 use super::{ConfigError, explain, read_table, table};
@@ -120,6 +120,8 @@ pub struct LoraConfig {
     pub use_dora: bool,
     /// A federation's business, but for `olora`: training alone starts from the default.
     pub init_lora_weights: Option<String>,
+    /// Which public rows the first values of `eva` come from.
+    pub eva_config: Option<EvaConfig>,
     /// `LORA`, `VERA` or `LORA_XS`.
     pub peft_type: Option<String>,
 }
@@ -140,6 +142,7 @@ impl Default for LoraConfig {
             loraplus_lr_ratio: 1.0,
             use_dora: false,
             init_lora_weights: None,
+            eva_config: None,
             peft_type: None,
         }
     }
@@ -188,6 +191,12 @@ impl LoraConfig {
         Ok(Arc::new(spec))
     }
 
+    /// The public rows that the first values come from; none for other initialisations than `eva`.
+    #[must_use]
+    pub fn eva(&self) -> Option<&EvaConfig> {
+        self.eva_config.as_ref().filter(|_| self.init_lora_weights.as_deref() == Some("eva"))
+    }
+
     fn kind(&self) -> AdapterKind {
         match self.peft_type.as_deref() {
             Some("VERA") => return AdapterKind::Vera,
@@ -223,6 +232,11 @@ impl JobConfig {
         }
         let known: Vec<&str> = FOREIGN.into_iter().chain(["data"]).collect();
         let file: File = toml::Value::Table(table).try_into().map_err(|error| explain(&error, &known))?;
+        let eva = file.lora.eva_config.as_ref().filter(|_| file.privacy.is_some());
+        if eva.is_some_and(|eva| eva.may_share_rows_with(&data)) {
+            let reason = "names the site's own rows, which [privacy] protects: name public ones";
+            return Err(ConfigError::invalid("lora.eva_config.data", reason));
+        }
         Ok(Self {
             seed: file.seed,
             local: file.local()?,

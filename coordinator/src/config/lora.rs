@@ -42,8 +42,11 @@ pub struct LoraConfig {
     pub loraplus_lr_ratio: f64,
     /// Train magnitude and direction of the weights apart (DoRA).
     pub use_dora: bool,
-    /// First values: `default`, `gaussian`, `orthonormal`, `orthogonal`, `pissa` or `olora`.
+    /// First values: `default`, `gaussian`, `orthonormal`, `orthogonal`, `pissa`, `olora` or `eva`.
     pub init_lora_weights: Init,
+    /// For `eva`: which public rows the first values come from. For those who have the model to read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eva_config: Option<toml::Table>,
 }
 
 impl LoraConfig {
@@ -76,6 +79,7 @@ impl Default for LoraConfig {
             loraplus_lr_ratio: 1.0,
             use_dora: false,
             init_lora_weights: Init::Default,
+            eva_config: None,
         }
     }
 }

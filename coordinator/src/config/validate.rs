@@ -48,6 +48,11 @@ impl RunConfig {
         self.validate_privacy()?;
         self.validate_central()?;
         self.adapter_kind()?;
+        if self.init()?.needs_data() != self.lora.eva_config.is_some() {
+            let reason =
+                "is for init_lora_weights = \"eva\", which needs it: it names the public rows to look at, as in [data]";
+            return Err(ConfigError::invalid("lora.eva_config", reason));
+        }
         let strategy = self.strategy()?;
         // Where this key leaves the number open, whoever knows the clients checks it.
         self.clients_per_round.map_or(Ok(()), |clients| strategy.check_count(clients))?;

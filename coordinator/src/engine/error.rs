@@ -50,9 +50,9 @@ pub enum EngineError {
     Config(#[source] Arc<ConfigError>),
     /// The first adapter cannot be made here.
     #[error(
-        "the first adapter comes from the frozen weights, which a coordinator never loads: for init_lora_weights = \"olora\" \
-         and use_dora describe the model with the run's own file (fedlora-client describe), for \"pissa\" use \"default\" or \
-         \"orthonormal\", or begin from a checkpoint"
+        "the first adapter comes from the base model, which a coordinator never loads: for init_lora_weights = \"olora\" or \
+         \"eva\", use_dora and LORA_XS describe the model with the run's own file (fedlora-client describe), for \"pissa\" \
+         use \"default\" or \"orthonormal\", or begin from a checkpoint"
     )]
     NeedsWeights,
     /// The first adapter cannot be made.

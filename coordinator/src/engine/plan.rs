@@ -72,9 +72,11 @@ pub(crate) fn first_adapter(
     model: &ModelDescription,
 ) -> Result<Adapter, EngineError> {
     let init = config.init()?;
-    // A description holds what the adapter's kind takes from the weights, nothing for initialisations of other kinds.
-    let is_described = spec.kind.row().needs_weights && !model.first_values.is_empty();
-    if (init.needs_weights() || spec.kind.row().needs_weights) && !is_described {
+    // A description holds what the adapter's kind takes from the weights and what was found in data, nothing for
+    // initialisations of other kinds.
+    let needs_description = spec.kind.row().needs_weights || init.needs_data();
+    let is_described = needs_description && !model.first_values.is_empty();
+    if (init.needs_weights() || needs_description) && !is_described {
         return Err(EngineError::NeedsWeights);
     }
     Ok(initial_from(Arc::clone(spec), init, Seed(config.seed), &model.first_values, &|_| None)?)

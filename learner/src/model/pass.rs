@@ -53,6 +53,7 @@ impl<'a> Pass<'a> {
         let Some(adapters) = self.adapters.filter(|adapters| adapters.adapts(&layer.name)) else {
             return ops::linear(x, layer.weight.clone(), bias);
         };
+        adapters.see(&layer.name, &x);
         let weight = layer.base(adapters.spec());
         let width = x.dims()[1];
         let mask = self.dropout.as_mut().and_then(|masks| masks.next(&self.rows, width, &x.device()));

@@ -52,6 +52,24 @@ fn a_comparison_is_refused_before_its_first_run_if_its_last_method_cannot_serve_
 }
 
 #[test]
+fn first_directions_come_from_public_rows_or_not_at_all() {
+    let place = Place::with_sentences();
+    let run = |settings: &str| format!("run job.toml --set lora.init_lora_weights=eva {settings}");
+    refused(&place, &run(""), &["lora.eva_config", "public rows"]);
+    refused(&place, "run job.toml --set lora.eva_config.data.path=data/test.csv", &["lora.eva_config", "\"eva\""]);
+    let private = "--set weighting=uniform --set privacy.max-grad-norm=1 --set privacy.target-delta=1e-4 \
+                   --set privacy.noise-multiplier=1 --set local-steps=3";
+    let own = run(&format!("--set lora.eva_config.data.path=./data/train.csv {private}"));
+    refused(&place, &own, &["lora.eva_config.data", "own rows"]);
+    place.write("public.csv", format!("text,label\n{}", "some public words,0\n".repeat(5)));
+    refused(&place, &run("--set lora.eva_config.data.pth=public.csv"), &["pth", "path"]);
+    let few = place.sim(&run("--set lora.eva_config.data.path=public.csv --set lora.r=8"));
+    few.fails(3, &["vary in", "fewer than its rank of 8", "lora.eva_config"]);
+    place.write("more.csv", place.read("data/test.csv"));
+    place.sim(&run(&format!("--out out --set lora.eva_config.data.path=more.csv {private}"))).succeeds();
+}
+
+#[test]
 fn malformed_toml_is_refused_with_its_line() {
     let place = Place::new();
     place.write("broken.toml", "num-rounds = 2\nlearning-rate = = 1\n");

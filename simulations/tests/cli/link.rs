@@ -61,6 +61,17 @@ fn both_links_begin_with_what_adapters_take_from_the_frozen_weights() {
 }
 
 #[test]
+fn both_links_begin_with_the_directions_of_public_rows() {
+    let place = Place::with_digits();
+    let eva = "lora.init_lora_weights=eva --set lora.eva_config.data.path=builtin:pretraining-digits";
+    links_agree(&place, &format!("--set method.name=ffa-lora --set {eva} --set lora.eva_config.examples=64"));
+    let kept = |out: &str| place.tree(out)[&PathBuf::from("global/adapter_model.safetensors")].clone();
+    let eva = kept("direct/adapters");
+    place.sim("run job.toml --out plain --set method.name=ffa-lora").succeeds();
+    assert_ne!(kept("plain/adapters"), eva, "the rows decide on A");
+}
+
+#[test]
 fn both_links_draw_the_same_cohorts() {
     let place = Place::with_digits();
     links_agree(&place, "--set method.name=fedsa-lora --set num-rounds=4 --set clients-per-round=3");
