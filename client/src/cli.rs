@@ -5,6 +5,7 @@
 
 mod answer;
 mod commands;
+pub mod devices;
 mod error;
 mod join;
 mod ledger;
@@ -51,7 +52,7 @@ enum Command {
     /// Look at the privacy ledgers of this site's data, or raise a limit
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
-    /// List the devices that this build can train on
+    /// List this machine's devices that this build can train on, and which one `auto` takes
     Devices,
     /// Print completions for a shell
     Completions(CompletionsArgs),
@@ -112,7 +113,7 @@ struct JobArgs {
     /// Class names in the order of their numbers, separated by commas [default: those of the data]
     #[arg(long, value_delimiter = ',')]
     labels: Vec<String>,
-    /// Where to compute
+    /// Where to compute: auto, cpu, wgpu:N or cuda:N; the command devices lists what there is
     #[arg(long, default_value = "auto")]
     device: String,
     /// Worker threads; 0 for one a core

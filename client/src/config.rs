@@ -31,7 +31,7 @@ pub struct JoinConfig {
     pub stay: bool,
     /// Worker threads; 0 for one a core.
     pub threads: usize,
-    /// Where to train: `auto` or `cpu`.
+    /// Where to train: `auto`, `cpu`, or a GPU by its name, as `devices` lists them.
     pub device: String,
     /// What the site allows in terms of privacy; none for plain training.
     pub privacy: Option<BudgetConfig>,

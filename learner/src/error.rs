@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use fedlora_adapter::{AdapterError, ClientId, RoundId};
 use fedlora_privacy::PrivacyError;
 
-use crate::{data::DataError, hub::HubError};
+use crate::{data::DataError, device::DEVICE_NAMES, hub::HubError};
 
 /// Why a model, a tokenizer or a device could not be used, or why training stopped.
 #[derive(Debug, thiserror::Error)]
@@ -289,12 +289,39 @@ pub enum LearnerError {
         expected: &'static str,
     },
     /// A device name that is not known.
-    #[error("unknown device {name}, expected one of {}", known.join(", "))]
+    #[error("unknown device {name}, expected {}; the command devices lists what this machine has", DEVICE_NAMES)]
     UnknownDevice {
         /// The name.
         name: String,
-        /// The names that this build knows.
-        known: &'static [&'static str],
+    },
+    /// A device of a backend that is not in this build.
+    #[error(
+        "device {name}: this program was built for {} only; build it with --features {feature}, or choose another device",
+        built.join(", ")
+    )]
+    DeviceNotBuilt {
+        /// The device's name.
+        name: String,
+        /// The cargo feature that is missing.
+        feature: &'static str,
+        /// What the build has.
+        built: Vec<String>,
+    },
+    /// A device that this machine does not have.
+    #[error("there is no device {name} on this machine, which has {}; choose one of them, or auto", found.join(", "))]
+    NoSuchDevice {
+        /// The device's name.
+        name: String,
+        /// Devices that are there.
+        found: Vec<String>,
+    },
+    /// A device that is there and does not work.
+    #[error("device {name} cannot be used: {reason}; see to its driver, or choose another device, such as cpu")]
+    DeviceUnusable {
+        /// The device's name.
+        name: String,
+        /// What it or its driver said.
+        reason: String,
     },
     /// The device failed while computing.
     #[error("the device failed: {0}")]

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Batch, Dataset, GroupedAdapter, Inputs, LearnerError, Model, Targets, evaluate::counts::Counts,
+    Batch, Dataset, GroupedAdapter, Inputs, LearnerError, Model, Targets, device::is_cpu, evaluate::counts::Counts,
     train::cross_entropy,
 };
 
@@ -86,18 +86,20 @@ impl EvaluationPlan {
         Self { questions: Some(questions), ..self }
     }
 
-    /// Evaluates one adapter, batches in parallel on the current rayon pool, without recording gradients.
+    /// Evaluates one adapter without recording gradients; on the CPU batches run in parallel on the current rayon pool.
     ///
     /// # Errors
     /// An adapter that does not fit the model, a label that the head does not have, a read-back that failed; as
     /// [`Questions::exact_match`].
     pub fn evaluate(&self, model: &dyn Model, adapter: &Adapter) -> Result<Evaluation, LearnerError> {
         let grouped = GroupedAdapter::new(&[adapter], Factors::Neither, false, &model.device())?;
-        let counted: Vec<Counts> = self
-            .batches
-            .par_iter()
-            .map(|batch| count(model, &grouped, batch, LOGITS_AT_A_TIME))
-            .collect::<Result<_, _>>()?;
+        let count = |batch| count(model, &grouped, batch, LOGITS_AT_A_TIME);
+        // A GPU is busy with one batch, and has memory for one.
+        let counted: Vec<Counts> = if is_cpu(&model.device()) {
+            self.batches.par_iter().map(count).collect::<Result<_, _>>()?
+        } else {
+            self.batches.iter().map(count).collect::<Result<_, _>>()?
+        };
         // Merged in batch order: floating-point sums must not depend on which batch was ready first.
         let mut total = Counts::default();
         for counts in &counted {

@@ -10,6 +10,9 @@
 //! On the CPU everything is deterministic to the bit, whatever the number of threads and whichever clients train side
 //! by side: work is shared out by rows, sequences and heads, never along a sum.
 
+#[cfg(test)]
+extern crate self as fedlora_learner;
+
 mod batch;
 pub mod data;
 mod device;
@@ -23,6 +26,9 @@ mod hub;
 mod images;
 mod model;
 pub mod ops;
+mod panics;
+#[cfg(test)]
+mod parity;
 mod preprocessor;
 mod tokenizer;
 mod toy;
@@ -33,7 +39,9 @@ mod watch;
 pub use batch::{Batch, Inputs, NextTokens, Targets, Tokens};
 pub use burn::tensor::Device;
 pub use data::{DataConfig, DataError, Dataset, LoadedData, LoadedImages, LoadedPassages, LoadedText};
-pub use device::{DEVICES, device};
+pub use device::{
+    ChosenDevice, DEVICE_NAMES, DeviceInfo, DeviceKind, choose_device, device, devices, missing_backends,
+};
 pub use dropout::DropoutMasks;
 pub use error::LearnerError;
 pub use eva::{EvaConfig, EvaError, PublicRows, input_directions};

@@ -24,7 +24,7 @@ mod rotary;
 mod silu_gate;
 mod storage;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use attention::{CachedKeys, CausalHeads, attention, causal_attention, causal_attention_of_cached};
 pub use cross_entropy::cross_entropy;

@@ -13,7 +13,6 @@ mod step;
 mod tests;
 
 use std::{
-    any::Any,
     cmp::Reverse,
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -28,7 +27,9 @@ use self::{
     cohort::{Cohort, Member, Results, Shared},
     private::{Private, Releases, Units},
 };
-use crate::{Dataset, Job, LearnerError, LocalOutcome, Model, Trainer, Watch, evaluate::check_rows};
+use crate::{
+    Dataset, Job, LearnerError, LocalOutcome, Model, Trainer, Watch, device::is_cpu, evaluate::check_rows, panics,
+};
 
 pub(crate) use batches::Batches;
 pub(crate) use flat::column;
@@ -39,8 +40,8 @@ pub use schedule::{learning_rate, progress};
 
 /// Trains clients' adapters on their shares of one data set, over one frozen model.
 ///
-/// Cohorts of `cohort_size` clients go through the model in one pass, and different cohorts run in parallel on the
-/// current rayon pool. Neither the grouping nor the number of threads changes a bit of the results on the CPU.
+/// Cohorts of `cohort_size` clients go through the model in one pass. On the CPU different cohorts run in parallel on the
+/// current rayon pool, on a GPU one after the other. Neither the grouping nor the number of threads changes a bit of the results on the CPU.
 #[derive(Debug)]
 pub struct LocalTrainer {
     shared: Shared,
@@ -113,7 +114,7 @@ impl LocalTrainer {
         let failure = match catch_unwind(AssertUnwindSafe(|| self.train_cohort(jobs, places))) {
             Ok(Ok(results)) => return results,
             Ok(Err(error)) => error,
-            Err(panic) => LearnerError::Panicked(message(panic.as_ref())),
+            Err(panic) => LearnerError::Panicked(panics::message(panic.as_ref())),
         };
         match places {
             [place] => vec![(*place, Err(failure))],
@@ -178,8 +179,14 @@ impl Trainer for LocalTrainer {
     type Error = LearnerError;
 
     fn train(&mut self, jobs: &[Job]) -> Vec<Result<LocalOutcome, LearnerError>> {
-        let trained: Vec<Vec<_>> =
-            self.cohorts(jobs).par_iter().map(|places| self.train_guarded(jobs, places)).collect();
+        let train = |places: &Vec<usize>| self.train_guarded(jobs, places);
+        let cohorts = self.cohorts(jobs);
+        // A GPU is busy with one cohort, and has memory for one: its size is what fills it.
+        let trained: Vec<Vec<_>> = if is_cpu(&self.shared.model.device()) {
+            cohorts.par_iter().map(train).collect()
+        } else {
+            cohorts.iter().map(train).collect()
+        };
         let mut results: Vec<_> = trained.into_iter().flatten().collect();
         results.sort_by_key(|&(place, _)| place);
         results.into_iter().map(|(_, result)| result).collect()
@@ -202,10 +209,4 @@ fn early_result(job: &Job, rows: &[u32]) -> Option<Result<LocalOutcome, LearnerE
     }
     let (adapter, examples) = (job.start.clone(), rows.len() as u64);
     Some(Ok(LocalOutcome { adapter, examples, steps: 0, train_loss: 0.0, last_loss: 0.0, spent: None }))
-}
-
-/// What a panic said.
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

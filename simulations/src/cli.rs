@@ -6,9 +6,11 @@ mod privacy;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fedlora_learner::{Device, LearnerError, device};
 
 pub use fedlora_client::cli::{Answer, Format, print_error};
+
+/// The best device there is.
+const AUTO: &str = "auto";
 
 /// Federated LoRA on one machine
 ///
@@ -47,6 +49,8 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// List the federated methods
     Methods,
+    /// List this machine's devices that this build can train on, and which one `auto` takes
+    Devices,
     /// Say what private training costs, or what a budget allows
     #[command(subcommand)]
     Privacy(privacy::PrivacyCommand),
@@ -89,28 +93,9 @@ pub(crate) struct OutArgs {
     /// Go on from the last checkpoint in that directory
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Where to train
-    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
-    pub(crate) device: DeviceArg,
-}
-
-/// Where to train.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DeviceArg {
-    /// The best device that this build can use
-    Auto,
-    /// The processor
-    Cpu,
-}
-
-impl DeviceArg {
-    /// The device itself.
-    pub(crate) fn open(self) -> Result<Device, LearnerError> {
-        device(match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-        })
-    }
+    /// Where to train: auto, cpu, wgpu:N or cuda:N; the command devices lists what there is
+    #[arg(long, default_value = AUTO)]
+    pub(crate) device: String,
 }
 
 /// What lies between server and clients.
@@ -174,9 +159,9 @@ pub(crate) struct PretrainArgs {
     /// Directory of the model, which runs then take as model.path
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// Where to train
-    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
-    pub(crate) device: DeviceArg,
+    /// Where to train: auto, cpu, wgpu:N or cuda:N; the command devices lists what there is
+    #[arg(long, default_value = AUTO)]
+    pub(crate) device: String,
 }
 
 /// A report over finished runs.

@@ -36,6 +36,9 @@ pub enum SimulationError {
     /// The division of the examples.
     #[error("data.partition")]
     Partition(#[from] PartitionError),
+    /// A device that cannot be had.
+    #[error("device")]
+    Device(#[source] LearnerError),
     /// The base model.
     #[error("model")]
     Model(#[from] LearnerError),
@@ -94,7 +97,12 @@ impl SimulationError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Method(_) | Self::Rounds(_) | Self::Threads { .. } | Self::Privacy(_) => 2,
+            Self::Config(_)
+            | Self::Method(_)
+            | Self::Rounds(_)
+            | Self::Device(_)
+            | Self::Threads { .. }
+            | Self::Privacy(_) => 2,
             Self::Data(_) | Self::Partition(_) | Self::Model(_) | Self::Public(_) => 3,
             Self::Session(error) => match &**error {
                 SessionError::Link(error) => world_code(error),

@@ -3,11 +3,12 @@
 use std::{fs, io, path::Path};
 
 use clap::CommandFactory;
-use fedlora_learner::DEVICES;
 use serde_json::json;
 use tokio::runtime::Builder;
 
-use super::{Answer, Cli, CliError, Command, CompletionsArgs, ConfigArgs, EnrollArgs, ManArgs, join, ledger, local};
+use super::{
+    Answer, Cli, CliError, Command, CompletionsArgs, ConfigArgs, EnrollArgs, ManArgs, devices, join, ledger, local,
+};
 use crate::{
     Dialer, Server,
     config::JoinConfig,
@@ -27,7 +28,7 @@ pub(super) fn run(command: Command) -> Result<Answer, CliError> {
         Command::TrainLocal(args) => local::train(&args),
         Command::Evaluate(args) => local::evaluate(&args),
         Command::Ledger(command) => ledger::run(&command),
-        Command::Devices => Ok(Answer::new(DEVICES.join("\n"), json!({ "devices": DEVICES }))),
+        Command::Devices => Ok(devices::list()),
         Command::Completions(args) => Ok(completions(&args)),
         Command::Man(args) => man(&args),
     }

@@ -38,6 +38,9 @@ pub enum CliError {
     /// The state directory.
     #[error("state-dir")]
     State(#[from] StateError),
+    /// A device that cannot be had.
+    #[error("device")]
+    Device(#[source] LearnerError),
     /// Model or data.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -90,7 +93,7 @@ impl CliError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Server(_) | Self::Threads { .. } => 2,
+            Self::Config(_) | Self::Server(_) | Self::Device(_) | Self::Threads { .. } => 2,
             Self::Site(SiteError::Write(_)) => 5,
             Self::Site(_) => 3,
             Self::Enrol(EnrolError::Unreachable(_)) | Self::Unreachable(_) => 4,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fedlora_adapter::Seed;
-use fedlora_learner::{Watch, device};
+use fedlora_learner::Watch;
 use serde_json::json;
 
 use super::{Answer, CliError, JoinArgs};
@@ -23,7 +23,8 @@ pub(super) fn join(args: &JoinArgs) -> Result<Answer, CliError> {
     let progress = Progress::line();
     progress.say("loading model and data");
     // The model has no random weights, so the seed decides nothing here.
-    let site = Site::load(config.site.clone(), Seed(0), &device(&config.device)?)?;
+    let device = super::devices::open(&config.device).map_err(CliError::Device)?;
+    let site = Site::load(config.site.clone(), Seed(0), &device)?;
     // The number of examples is data too: a site with a budget does not tell it.
     let examples = if config.privacy.is_some() { 1 } else { site.examples()? };
     let (terms, watch) = (Terms::default(), Watch::default());

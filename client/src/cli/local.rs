@@ -7,8 +7,7 @@ use fedlora_adapter::{
     ModulePatterns, PeftOptions, RoundId, RoundPlan, Seed, read_peft, write_peft,
 };
 use fedlora_learner::{
-    Evaluation, EvaluationPlan, ExactMatch, Job, LearnerError, LocalTrainer, Questions, Trainer, device,
-    selected_modules,
+    Evaluation, EvaluationPlan, ExactMatch, Job, LearnerError, LocalTrainer, Questions, Trainer, selected_modules,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -47,7 +46,8 @@ struct Opened {
 fn open(args: &JobArgs) -> Result<Opened, CliError> {
     let config = JobConfig::load(&args.config, &args.set)?;
     threads(args.threads)?;
-    let site = Site::load(config.site.clone(), Seed(config.seed), &device(&args.device)?)?;
+    let device = super::devices::open(&args.device).map_err(CliError::Device)?;
+    let site = Site::load(config.site.clone(), Seed(config.seed), &device)?;
     if config.exact_match.is_some() && site.tokenizer().is_none() {
         return Err(LearnerError::NotADecoder.into());
     }

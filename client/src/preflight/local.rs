@@ -1,7 +1,7 @@
 //! What can be checked without the coordinator.
 
 use fedlora_adapter::{ClientId, Digest, Seed};
-use fedlora_learner::{LoadedData, device as open_device};
+use fedlora_learner::{LoadedData, choose_device};
 
 use super::{Check, open_state};
 use crate::{
@@ -19,13 +19,17 @@ const MIB: u64 = 1 << 20;
 const DAY_MS: u64 = 86_400_000;
 
 pub(super) fn device(config: &JoinConfig, checks: &mut Vec<Check>) -> Option<()> {
-    match open_device(&config.device) {
-        Ok(_) => {
-            checks.push(Check::passed("device", config.device.clone()));
+    match choose_device(&config.device) {
+        Ok(chosen) => {
+            let next = "run fedlora-client devices to see what this machine has";
+            checks.push(match chosen.warning {
+                Some(warning) => Check::warning("device", warning, next),
+                None => Check::passed("device", chosen.name),
+            });
             Some(())
         }
         Err(error) => {
-            checks.push(Check::failed("device", chain(&error), "set device to one of them"));
+            checks.push(Check::failed("device", chain(&error), "set device to one that fedlora-client devices lists"));
             None
         }
     }

@@ -253,5 +253,23 @@ fn shells_and_manuals_are_served() {
     for page in ["fedlora-client.1", "fedlora-client-join.1", "fedlora-client-enroll.1"] {
         assert!(fs::read_to_string(place.path("pages").join(page)).expect("written").contains(".TH"), "{page}");
     }
-    assert_eq!(place.answer("devices")["devices"][0], "auto");
+}
+
+#[test]
+fn devices_are_listed_and_one_that_cannot_be_had_is_refused_with_what_to_do() {
+    let place = Place::new();
+    let answer = place.answer("devices");
+    let devices = answer["devices"].as_array().expect("a list");
+    assert_eq!((&devices[0]["name"], &devices[0]["kind"]), (&Value::from("cpu"), &Value::from("cpu")));
+    let autos: Vec<&Value> = devices.iter().filter(|device| device["auto"] == true).collect();
+    assert_eq!(autos.len(), 1);
+    assert_eq!(autos[0]["name"], answer["auto"]);
+    let text = String::from_utf8_lossy(&place.run("devices").stdout).into_owned();
+    for device in devices {
+        let name = device["name"].as_str().expect("a name");
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name} is not in {text}");
+    }
+    let train = "train-local job.toml --out out --device";
+    place.fails(&format!("{train} tpu"), 2, &["unknown device tpu", "auto, cpu, wgpu:N or cuda:N"]);
+    place.fails(&format!("{train} wgpu:77"), 2, &["wgpu:77", "choose"]);
 }

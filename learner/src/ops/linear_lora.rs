@@ -63,19 +63,20 @@ fn composite(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, lora: Lor
         Some(mask) => x * mask.detach(),
         None => x,
     };
-    let [_, rank, d_in] = lora.a.dims();
-    let d_out = lora.b.dims()[1];
-    let mut start = 0;
-    let mut branches = Vec::with_capacity(lora.rows.len());
-    for (group, &rows) in lora.rows.iter().enumerate() {
-        if rows == 0 {
-            continue;
+    let (d_in, d_out) = (lora.a.dims()[2], lora.b.dims()[1]);
+    let (mut group, mut start) = (0, 0);
+    let mut branches = Vec::new();
+    // Groups of as many rows as their neighbours go into one product.
+    for alike in lora.rows.chunk_by(|left, right| left == right) {
+        let (groups, rows) = (alike.len(), alike[0]);
+        if rows > 0 {
+            let a = lora.a.clone().narrow(0, group, groups);
+            let b = lora.b.clone().narrow(0, group, groups);
+            let owned = input.clone().narrow(0, start, groups * rows).reshape([groups, rows, d_in]);
+            branches.push(owned.matmul(a.transpose()).matmul(b.transpose()).reshape([groups * rows, d_out]));
         }
-        let a = lora.a.clone().narrow(0, group, 1).reshape([rank, d_in]);
-        let b = lora.b.clone().narrow(0, group, 1).reshape([d_out, rank]);
-        let owned = input.clone().slice([start..start + rows, 0..d_in]);
-        start += rows;
-        branches.push(owned.matmul(a.transpose()).matmul(b.transpose()));
+        group += groups;
+        start += groups * rows;
     }
     base + Tensor::cat(branches, 0).mul_scalar(lora.scale)
 }

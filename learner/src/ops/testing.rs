@@ -1,6 +1,26 @@
 //! What the tests of the operations share.
 
+use std::cell::Cell;
+
 use burn::tensor::{Device, Tensor, TensorData};
+
+thread_local! {
+    static COMPOSITE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work`, all on one thread, with the composite form of every operation, as if on a GPU.
+pub(crate) fn composite<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    // The pool's thread ends with it, and its switch too.
+    on_threads(1, || {
+        COMPOSITE.set(true);
+        work()
+    })
+}
+
+/// Whether this thread computes by composite forms.
+pub(super) fn is_composite() -> bool {
+    COMPOSITE.get()
+}
 
 /// Numbers in [-1, 1) from a linear congruential generator: the same on every machine.
 pub(super) fn numbers(count: usize, seed: u32) -> Vec<f32> {

@@ -10,11 +10,13 @@ use std::{
 };
 
 use fedlora_aggregation::{METHODS, Method};
+use fedlora_client::cli::devices;
+use fedlora_learner::Device;
 use serde_json::json;
 
 use super::{
-    Answer, Cli, Command, CompareArgs, ConfigArgs, ConfigCommand, DeviceArg, LinkArg, OutArgs, PretrainArgs,
-    QuickstartArgs, ReportArgs, RunArgs, SweepArgs, privacy,
+    AUTO, Answer, Cli, Command, CompareArgs, ConfigArgs, ConfigCommand, LinkArg, OutArgs, PretrainArgs, QuickstartArgs,
+    ReportArgs, RunArgs, SweepArgs, privacy,
 };
 use crate::{
     SimulationError, builtin,
@@ -54,6 +56,7 @@ pub(super) fn run(cli: Cli) -> Result<Answer, SimulationError> {
             Ok(Answer::new(text, json!(config)))
         }
         Command::Methods => Ok(methods()),
+        Command::Devices => Ok(devices::list()),
         Command::Privacy(command) => privacy::run(&command),
     })
 }
@@ -69,8 +72,12 @@ fn output(args: &OutArgs, config: &Config) -> Output {
     Output { directory, resume: args.resume }
 }
 
-fn material(config: &Config, device: DeviceArg) -> Result<(Material, Clients), SimulationError> {
-    let material = Material::load(config, &device.open()?)?;
+fn open(device: &str) -> Result<Device, SimulationError> {
+    devices::open(device).map_err(SimulationError::Device)
+}
+
+fn material(config: &Config, device: &Device) -> Result<(Material, Clients), SimulationError> {
+    let material = Material::load(config, device)?;
     if material.left_out > 0 {
         let (rows, length) = (material.left_out, config.data.source.max_length);
         eprintln!("warning: rows left out: {rows}; prompts leave no room for a response in {length} tokens");
@@ -102,7 +109,7 @@ fn interrupt() -> Arc<AtomicBool> {
 fn run_one(args: &RunArgs) -> Result<Answer, SimulationError> {
     let config = load(&args.config)?;
     let output = output(&args.out, &config);
-    let (material, clients) = material(&config, args.out.device)?;
+    let (material, clients) = material(&config, &open(&args.out.device)?)?;
     let interrupted = interrupt();
     let run = match args.link {
         LinkArg::Direct => runner::run,
@@ -142,7 +149,8 @@ fn play(rows: &[study::Row], config: &Config, seeds: &[u64], out: &OutArgs) -> R
     let seeds = if seeds.is_empty() { vec![config.run.seed] } else { seeds.to_vec() };
     let output = output(out, config);
     let interrupted = interrupt();
-    let load = |config: &Config| material(config, out.device);
+    let device = open(&out.device)?;
+    let load = |config: &Config| material(config, &device);
     let comparison = study::play(rows, &seeds, &load, &output, &bar, &interrupted)?;
     Ok(compared(&comparison, &output.directory, &interrupted))
 }
@@ -160,7 +168,7 @@ fn compared(comparison: &Comparison, directory: &Path, interrupted: &AtomicBool)
 fn pretrain(args: &PretrainArgs) -> Result<Answer, SimulationError> {
     let mut config = PretrainConfig::load(&args.config.config, &args.config.set)?;
     config.seed = args.config.seed.unwrap_or(config.seed);
-    let found = pretraining::run(&config, &args.out, &args.device.open()?)?;
+    let found = pretraining::run(&config, &args.out, &open(&args.device)?)?;
     let shown = args.out.display();
     let text = format!(
         "trained   {} values on {} images, mean loss {:.4} in the last pass\ntested    accuracy {:.4}\nmodel     {shown}\n\n\
@@ -218,7 +226,7 @@ fn methods() -> Answer {
 fn quickstart(args: &QuickstartArgs) -> Result<Answer, SimulationError> {
     let config = builtin::quickstart()?;
     let directory = args.out.clone().unwrap_or_else(|| free_directory(Path::new("runs/quickstart")));
-    let out = OutArgs { out: Some(directory), resume: args.resume, device: DeviceArg::Auto };
+    let out = OutArgs { out: Some(directory), resume: args.resume, device: AUTO.to_owned() };
     let mut answer = play(&study::methods(&config, &group("all"))?, &config, &args.seeds, &out)?;
     if answer.exit_code == 0 {
         answer.text += NEXT;

@@ -8,7 +8,21 @@ use crate::support::Place;
 fn help_lists_every_command_and_every_command_its_options() {
     let place = Place::new();
     let commands: [(&str, &[&str]); 10] = [
-        ("", &["quickstart", "run", "compare", "sweep", "report", "config", "methods", "--format", "--threads"]),
+        (
+            "",
+            &[
+                "quickstart",
+                "run",
+                "compare",
+                "sweep",
+                "report",
+                "config",
+                "methods",
+                "devices",
+                "--format",
+                "--threads",
+            ],
+        ),
         ("quickstart", &["--out", "--seeds", "--resume"]),
         ("run", &["CONFIG.toml", "--set", "--seed", "--out", "--resume", "--device"]),
         ("compare", &["CONFIG.toml", "--methods", "--seeds", "--set", "--out", "--resume"]),
@@ -40,6 +54,18 @@ fn methods_come_as_an_envelope_that_lists_what_the_text_lists() {
         let name = method["name"].as_str().expect("a name");
         assert!(text.lines().any(|line| line.starts_with(name)), "{name} is not in {text}");
     }
+}
+
+#[test]
+fn devices_are_listed_and_one_that_cannot_be_had_is_refused_with_what_to_do() {
+    let place = Place::with_digits();
+    let envelope = place.sim("devices --format json").succeeds().json();
+    assert_eq!(envelope["data"]["devices"][0]["name"], "cpu");
+    let auto = envelope["data"]["auto"].as_str().expect("a name");
+    let text = place.sim("devices").succeeds().stdout;
+    assert!(text.contains(&format!("auto is {auto}")), "{text}");
+    place.sim("run job.toml --out run --device tpu").fails(2, &["unknown device tpu", "auto, cpu, wgpu:N or cuda:N"]);
+    place.sim("run job.toml --out run --device wgpu:77").fails(2, &["wgpu:77", "choose"]);
 }
 
 #[test]
