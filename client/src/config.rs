@@ -31,6 +31,8 @@ pub struct JoinConfig {
     pub stay: bool,
     /// Worker threads; 0 for one a core.
     pub threads: usize,
+    /// Examples in one pass through the model at most; 0 for all of a step's.
+    pub micro_batch_size: usize,
     /// Where to train: `auto`, `cpu`, or a GPU by its name, as `devices` lists them.
     pub device: String,
     /// What the site allows in terms of privacy; none for plain training.
@@ -54,6 +56,8 @@ struct File {
     stay: bool,
     #[serde(default)]
     threads: usize,
+    #[serde(default)]
+    micro_batch_size: usize,
     #[serde(default = "default_device")]
     device: String,
     privacy: Option<BudgetConfig>,
@@ -95,6 +99,7 @@ impl JoinConfig {
             state_dir: file.state_dir,
             stay: file.stay,
             threads: file.threads,
+            micro_batch_size: file.micro_batch_size,
             device: file.device,
             privacy: file.privacy,
             site: SiteConfig { model: file.model, data, personal_test_fraction },

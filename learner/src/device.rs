@@ -3,6 +3,7 @@
 //! GPUs are found by asking for them, never by taking what burn thinks a default: a machine without any has none then,
 //! instead of one that fails at the first tensor.
 
+mod failure;
 mod gpu;
 mod machine;
 mod name;

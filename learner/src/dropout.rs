@@ -7,8 +7,8 @@ use rand_chacha::ChaCha12Rng;
 
 /// The masks of one optimiser step, one module after another.
 ///
-/// A client's masks follow from seed, round, client and step alone: each client draws from a stream of its own, so
-/// they are the same whichever clients train beside it.
+/// An example's masks follow from seed, round, client and stream alone, so they are the same whichever examples and
+/// clients go through the model beside it, and in however many passes.
 #[derive(Debug, Clone)]
 pub struct DropoutMasks {
     rate: f64,
@@ -16,20 +16,20 @@ pub struct DropoutMasks {
 }
 
 impl DropoutMasks {
-    /// Masks that drop a share of `rate`, in [0, 1), of the values: one client for each group, with the number of
-    /// optimiser steps it has taken in this round.
-    pub fn new(rate: f64, seed: Seed, round: RoundId, clients: impl IntoIterator<Item = (ClientId, u64)>) -> Self {
-        let stream = |(client, step)| {
+    /// Masks that drop a share of `rate`, in [0, 1), of the values. Each example of the batch has the client that owns it
+    /// and the number of a stream of random values, which no other example of the client and no other step has.
+    pub fn new(rate: f64, seed: Seed, round: RoundId, examples: impl IntoIterator<Item = (ClientId, u64)>) -> Self {
+        let stream = |(client, stream)| {
             let mut rng = seed.client(Purpose::Dropout, round, client);
-            rng.set_stream(step);
+            rng.set_stream(stream);
             rng
         };
-        Self { rate, streams: clients.into_iter().map(stream).collect() }
+        Self { rate, streams: examples.into_iter().map(stream).collect() }
     }
 
     /// The next module's mask, `[sum of rows, width]`: 0 where a value is dropped and `1 / (1 - rate)` elsewhere.
     ///
-    /// `rows` holds each group's number of rows. No mask at rate 0.
+    /// `rows` holds each example's number of rows. No mask at rate 0.
     pub(crate) fn next(&mut self, rows: &[usize], width: usize, device: &Device) -> Option<Tensor<2>> {
         if self.rate <= 0.0 {
             return None;
@@ -46,13 +46,23 @@ impl DropoutMasks {
     }
 }
 
+/// The stream of random numbers that belongs to an example, or to a unit by its first one, in a step.
+pub(crate) fn stream(step: u64, example: u32) -> u64 {
+    (step << 32) | u64::from(example)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::device;
 
-    fn masks(rate: f64, clients: &[(u64, u64)]) -> DropoutMasks {
-        DropoutMasks::new(rate, Seed(5), RoundId(2), clients.iter().map(|&(client, step)| (ClientId(client), step)))
+    fn masks(rate: f64, examples: &[(u64, u64)]) -> DropoutMasks {
+        DropoutMasks::new(
+            rate,
+            Seed(5),
+            RoundId(2),
+            examples.iter().map(|&(client, stream)| (ClientId(client), stream)),
+        )
     }
 
     fn values(masks: &mut DropoutMasks, rows: &[usize]) -> Vec<f32> {
@@ -60,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_has_the_same_masks_alone_and_in_a_group() {
+    fn an_example_has_the_same_masks_alone_and_among_others() {
         let (mut alone, mut group) = (masks(0.5, &[(7, 3)]), masks(0.5, &[(1, 3), (7, 3)]));
         for module in 0..3 {
             assert_eq!(values(&mut alone, &[4]), values(&mut group, &[2, 4])[6..], "module {module}");
@@ -68,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_differ_between_modules_steps_and_clients() {
+    fn masks_differ_between_modules_streams_and_clients() {
         let mut first = masks(0.5, &[(7, 3)]);
         let mask = values(&mut first, &[20]);
         for mut other in [first, masks(0.5, &[(7, 4)]), masks(0.5, &[(8, 3)])] {

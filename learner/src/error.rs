@@ -326,6 +326,9 @@ pub enum LearnerError {
     /// The device failed while computing.
     #[error("the device failed: {0}")]
     Device(String),
+    /// The device has too little memory for a single example.
+    #[error("the device is out of memory with one example at a time: {0}; shorten the examples or take another device")]
+    OutOfMemory(String),
     /// Data of another kind than the model reads.
     #[error("the model reads {reads}, but data.path holds {found}: choose data or a model of the other kind")]
     OtherData {

@@ -4,7 +4,9 @@ mod batches;
 mod cohort;
 mod flat;
 mod loss;
+mod memory;
 mod optimizer;
+mod part;
 mod private;
 mod private_step;
 mod schedule;
@@ -25,6 +27,7 @@ use rayon::prelude::*;
 
 use self::{
     cohort::{Cohort, Member, Results, Shared},
+    memory::PassSize,
     private::{Private, Releases, Units},
 };
 use crate::{
@@ -41,7 +44,8 @@ pub use schedule::{learning_rate, progress};
 /// Trains clients' adapters on their shares of one data set, over one frozen model.
 ///
 /// Cohorts of `cohort_size` clients go through the model in one pass. On the CPU different cohorts run in parallel on the
-/// current rayon pool, on a GPU one after the other. Neither the grouping nor the number of threads changes a bit of the results on the CPU.
+/// current rayon pool, on a GPU one after the other. Neither the grouping nor the number of threads changes a bit of the
+/// results on the CPU.
 #[derive(Debug)]
 pub struct LocalTrainer {
     shared: Shared,
@@ -63,7 +67,7 @@ impl LocalTrainer {
     ) -> Result<Self, LearnerError> {
         shards.values().try_for_each(|rows| check_rows(&dataset, rows))?;
         Ok(Self {
-            shared: Shared { model, dataset, watch: Watch::default() },
+            shared: Shared { model, dataset, watch: Watch::default(), pass_size: PassSize::new(0) },
             shards,
             cohort_size: 1,
             randomness: Randomness::default(),
@@ -75,6 +79,15 @@ impl LocalTrainer {
     #[must_use]
     pub fn with_cohort_size(mut self, clients: usize) -> Self {
         self.cohort_size = clients.max(1);
+        self
+    }
+
+    /// Lets at most this many of a client's examples go through the model in one pass, 0 for all of a step's: a step takes
+    /// as many passes as it needs, whose gradients add up to the same. Fewer examples need less memory. A device that is
+    /// out of memory has the number halved by itself.
+    #[must_use]
+    pub fn with_micro_batch_size(mut self, examples: usize) -> Self {
+        self.shared.pass_size = PassSize::new(examples);
         self
     }
 

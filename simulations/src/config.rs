@@ -36,6 +36,10 @@ pub struct Config {
     /// Clients trained together in one pass over the base model.
     #[serde(default = "one_usize")]
     pub cohort_size: usize,
+    /// A client's examples in one pass through the model at most; 0 for all of a step's. A larger step takes several
+    /// passes, whose gradients add up to the same: less memory, the same training.
+    #[serde(default)]
+    pub micro_batch_size: usize,
     /// Whether a person's rows may be at several clients: then what all clients release about them adds up.
     #[serde(default)]
     pub people_overlap: bool,

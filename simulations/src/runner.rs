@@ -53,6 +53,7 @@ pub fn run(
     let shards = Arc::new(clients.train.clone());
     let trainer = LocalTrainer::new(Arc::clone(&material.model), Arc::clone(&material.train), shards)?
         .with_cohort_size(config.cohort_size)
+        .with_micro_batch_size(config.micro_batch_size)
         .with_randomness(Randomness::Seed);
     let mut world = prepare(config, material, clients, output, observer, interrupted)?;
     let states = world.server().states().clone();

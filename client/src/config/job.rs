@@ -46,6 +46,8 @@ pub struct JobConfig {
     pub seed: u64,
     /// How to train.
     pub local: LocalHyperparameters,
+    /// Examples in one pass through the model at most; 0 for all of a step's.
+    pub micro_batch_size: usize,
     /// The adapter.
     pub lora: LoraConfig,
     /// Model and data.
@@ -63,6 +65,8 @@ struct File {
     local_steps: Option<u32>,
     #[serde(default = "default_batch_size")]
     batch_size: usize,
+    #[serde(default)]
+    micro_batch_size: usize,
     #[serde(default = "default_learning_rate")]
     learning_rate: f64,
     #[serde(default)]
@@ -241,6 +245,7 @@ impl JobConfig {
             seed: file.seed,
             local: file.local()?,
             exact_match: file.exact_match,
+            micro_batch_size: file.micro_batch_size,
             lora: file.lora,
             site: SiteConfig { model: file.model, data, personal_test_fraction },
         })

@@ -21,6 +21,7 @@ pub struct SiteTrainer {
     watch: Watch,
     root: PathBuf,
     accept_changed_data: bool,
+    micro_batch_size: usize,
     budget: Option<Budget>,
     progress: Progress,
     prepared: Option<Prepared>,
@@ -43,7 +44,24 @@ impl SiteTrainer {
     #[must_use]
     pub fn new(site: Site, terms: Terms, watch: Watch, root: PathBuf, accept_changed_data: bool) -> Self {
         let progress = Progress::silent();
-        Self { site, terms, watch, root, accept_changed_data, budget: None, progress, prepared: None }
+        Self {
+            site,
+            terms,
+            watch,
+            root,
+            accept_changed_data,
+            micro_batch_size: 0,
+            budget: None,
+            progress,
+            prepared: None,
+        }
+    }
+
+    /// Lets at most this many examples go through the model in one pass; 0 for all of a step's.
+    #[must_use]
+    pub fn with_micro_batch_size(mut self, examples: usize) -> Self {
+        self.micro_batch_size = examples;
+        self
     }
 
     /// Trains privately within a budget, or not at all. Without one, private training is refused.
@@ -93,7 +111,8 @@ impl SiteTrainer {
         // Accepted once: a change while the process lives is a new one.
         self.accept_changed_data = false;
         let shards = Arc::new(BTreeMap::from([(client, share.rows)]));
-        let trainer = LocalTrainer::new(Arc::clone(self.site.model()), share.train, shards)?;
+        let trainer = LocalTrainer::new(Arc::clone(self.site.model()), share.train, shards)?
+            .with_micro_batch_size(self.micro_batch_size);
         let open = |budget: &Budget| -> Result<Books, SiteError> {
             let units = trainer.units(client, budget.unit())?;
             Ok(budget.open(fingerprint.content(), units as u64)?)

@@ -3,7 +3,7 @@
 use super::{ConfigError, RunConfig};
 
 /// Sections and keys of one file that clients and the simulator read.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 12] = [
     "model",
     "data",
     "faults",
@@ -12,6 +12,7 @@ const OTHERS: [&str; 11] = [
     "average-last",
     "checkpoint-every",
     "cohort-size",
+    "micro-batch-size",
     "spill",
     "people-overlap",
     "exact-match",

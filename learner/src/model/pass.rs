@@ -56,7 +56,7 @@ impl<'a> Pass<'a> {
         adapters.see(&layer.name, &x);
         let weight = layer.base(adapters.spec());
         let width = x.dims()[1];
-        let mask = self.dropout.as_mut().and_then(|masks| masks.next(&self.rows, width, &x.device()));
+        let mask = self.dropout.as_mut().and_then(|masks| masks.next(&self.lengths, width, &x.device()));
         match (adapters.lora(&layer.name, &self.rows, mask), adapters.magnitude(&layer.name)) {
             (Some(lora), Some(magnitude)) => ops::linear_dora(x, weight, bias, lora, magnitude),
             (Some(lora), None) => ops::linear_lora(x, weight, bias, lora),

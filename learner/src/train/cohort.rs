@@ -8,7 +8,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use fedlora_adapter::{Adapter, ClientId, HeadPolicy, RoundPlan, Seed};
 
-use super::{batches::Batches, flat, optimizer::GroupOptimizer, private::Private};
+use super::{batches::Batches, flat, memory::PassSize, optimizer::GroupOptimizer, private::Private};
 use crate::{Dataset, GroupedAdapter, Job, LearnerError, LocalOutcome, Model, Watch};
 
 /// Each finished member's place and what became of it.
@@ -20,6 +20,7 @@ pub(super) struct Shared {
     pub(super) model: Arc<dyn Model>,
     pub(super) dataset: Arc<Dataset>,
     pub(super) watch: Watch,
+    pub(super) pass_size: PassSize,
 }
 
 /// One client in a cohort.

@@ -23,7 +23,7 @@ use rand_chacha::ChaCha12Rng;
 
 use self::bounding::Bounding;
 pub use self::bounding::noise_mode;
-pub(crate) use self::units::{Drawn, Units, stream};
+pub(crate) use self::units::{Drawn, Units};
 use crate::LearnerError;
 
 /// Where private training takes its samples and its noise from.

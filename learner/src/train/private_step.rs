@@ -3,13 +3,10 @@
 use burn::tensor::{Tensor, TensorData};
 use fedlora_adapter::Seed;
 
-use super::{
-    cohort::Cohort,
-    flat, loss,
-    private::{Drawn, stream},
-};
+use super::{cohort::Cohort, flat, loss, private::Drawn};
 use crate::{
     DropoutMasks, LearnerError,
+    dropout::stream,
     evaluate::{check_labels, read},
 };
 
@@ -36,9 +33,14 @@ impl Cohort<'_> {
         let mut losses = vec![0.0; groups];
         let mut rest = drawn.as_slice();
         while !rest.is_empty() {
-            let (some, later) = rest.split_at(one_pass(rest));
-            self.add_clipped(some, &mut sums, &mut losses)?;
-            rest = later;
+            let units = one_pass(rest, EXAMPLES_AT_A_TIME);
+            let (shared, device) = (self.shared, self.values.device());
+            let examples = rest[..units].iter().map(|drawn| drawn.unit.rows.len()).sum();
+            rest = shared.pass_size.fit(examples, &device, |most| {
+                let (some, later) = rest.split_at(one_pass(&rest[..units], most));
+                self.add_clipped(some, &mut sums, &mut losses)?;
+                Ok(later)
+            })?;
         }
         let mut gradient = Vec::with_capacity(groups * width);
         for (index, (member, sum)) in self.members.iter_mut().zip(&sums).enumerate() {
@@ -74,7 +76,7 @@ impl Cohort<'_> {
         let logits = self.shared.model.forward(&batch, &adapters, Some(&mut self.masks_of_units(drawn)));
         check_labels(batch.targets.ids(), logits.dims()[1])?;
         let predictions = batch.targets.predictions(&examples);
-        let loss = loss::weighted(loss::cross_entropy(logits, batch.targets.ids()), &predictions);
+        let loss = loss::weighted(loss::cross_entropy(logits, batch.targets.ids()), &predictions, &predictions);
         let gradients = flat::gradients(&adapters, &mut loss.clone().sum().backward());
         let (mut gradients, loss) = (read(gradients)?, read(loss.inner())?);
         let width = gradients.len() / drawn.len().max(1);
@@ -87,23 +89,23 @@ impl Cohort<'_> {
         Ok(())
     }
 
-    /// Masks that belong to the unit: if they followed from its place in the sample, one unit more would change the
-    /// gradients of all after it, and clipping would bound nothing.
+    /// Masks that belong to the unit's examples: if they followed from their place in the sample, one unit more would
+    /// change the gradients of all after it, and clipping would bound nothing.
     fn masks_of_units(&self, drawn: &[Owned]) -> DropoutMasks {
-        let streams = drawn.iter().map(|drawn| {
+        let streams = drawn.iter().flat_map(|drawn| {
             let member = &self.members[drawn.owner];
-            (member.client, stream(member.step, drawn.unit.first))
+            drawn.unit.rows.iter().map(|&row| (member.client, stream(member.step, row)))
         });
         DropoutMasks::new(self.plan.local.lora_dropout, Seed(self.plan.seed), self.plan.round, streams)
     }
 }
 
-/// How many of some units go through the model in one pass: at least one.
-fn one_pass(drawn: &[Owned]) -> usize {
+/// How many of some units go through the model in one pass: as many as have so many examples, at least one.
+fn one_pass(drawn: &[Owned], most: usize) -> usize {
     let mut examples = 0;
     let fits = drawn.iter().take_while(|drawn| {
         examples += drawn.unit.rows.len();
-        examples <= EXAMPLES_AT_A_TIME
+        examples <= most
     });
     fits.count().max(1)
 }

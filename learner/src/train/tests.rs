@@ -1,6 +1,7 @@
 //! Private training seen from inside: its gradients, and what an attacker makes of its releases.
 
 mod audit;
+mod passes;
 mod per_example;
 
 use std::sync::Arc;

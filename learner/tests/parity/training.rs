@@ -23,7 +23,8 @@ const OPTIMIZERS: [Optimizer; 2] = [
     Optimizer::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 0.1, weight_decay: 0.01 },
 ];
 
-fn plan(start: &Adapter, optimizer: Optimizer, privacy: Option<PrivacyTerms>) -> RoundPlan {
+/// Two passes over a client's examples, two a step.
+pub(crate) fn plan(start: &Adapter, optimizer: Optimizer, privacy: Option<PrivacyTerms>) -> RoundPlan {
     RoundPlan {
         run: "parity".to_owned(),
         round: RoundId(2),
@@ -85,7 +86,7 @@ fn train(
 }
 
 /// All values less those of `start`.
-fn change(adapter: &Adapter, start: &Adapter) -> Vec<f32> {
+pub(crate) fn change(adapter: &Adapter, start: &Adapter) -> Vec<f32> {
     let all = |adapter: &Adapter| {
         let factors = adapter.modules().values().flat_map(|factors| [factors.a.clone(), factors.b.clone()]);
         let tensors = factors.chain(adapter.head().values().cloned());

@@ -12,7 +12,7 @@ use fedlora_learner::{
 use serde::Deserialize;
 
 /// Folders of the models, one of each family.
-pub(super) const FAMILIES: [&str; 9] = [
+pub(crate) const FAMILIES: [&str; 9] = [
     "tiny_bert",
     "tiny_roberta",
     "tiny_distilbert",
@@ -28,9 +28,9 @@ pub(super) const FAMILIES: [&str; 9] = [
 const LABELS: usize = 3;
 
 /// A model, and what it is asked.
-pub(super) struct World {
-    pub(super) model: Arc<dyn Model>,
-    pub(super) dataset: Arc<Dataset>,
+pub(crate) struct World {
+    pub(crate) model: Arc<dyn Model>,
+    pub(crate) dataset: Arc<Dataset>,
 }
 
 /// What a reference file holds of examples.
@@ -45,7 +45,7 @@ struct Examples {
 }
 
 impl World {
-    pub(super) fn load(family: &str, device: &Device) -> Self {
+    pub(crate) fn load(family: &str, device: &Device) -> Self {
         let directory = directory(family);
         // The families' own classifiers, where they have one, have more layers than others.
         let pooling = ["tiny_bert", "tiny_roberta", "tiny_distilbert"].contains(&family).then_some(Pooling::Pooler);
@@ -56,7 +56,7 @@ impl World {
     }
 
     /// All examples as one batch.
-    pub(super) fn whole(&self) -> Batch {
+    pub(crate) fn whole(&self) -> Batch {
         self.dataset.batch(&(0..self.dataset.len() as u32).collect::<Vec<_>>())
     }
 }
@@ -87,7 +87,7 @@ fn directory(family: &str) -> PathBuf {
 }
 
 /// An adapter on all linear layers, none of whose values is zero; `shift` makes others.
-pub(super) fn adapter(model: &dyn Model, kind: AdapterKind, shift: f64) -> Adapter {
+pub(crate) fn adapter(model: &dyn Model, kind: AdapterKind, shift: f64) -> Adapter {
     let spec = AdapterSpec {
         kind,
         rank: 2,

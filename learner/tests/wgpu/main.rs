@@ -1,5 +1,6 @@
 //! A GPU against the CPU, on wgpu's first device or the one that `FEDLORA_DEVICE` names; a software device will do.
 
+mod memory;
 #[path = "../parity/mod.rs"]
 mod parity;
 

@@ -38,6 +38,7 @@ impl Players {
         hub: &Hub,
         material: &Material,
         clients: &Clients,
+        micro_batch_size: usize,
         base_model: Digest,
         states: &States,
         gate: &Arc<Gate>,
@@ -53,7 +54,7 @@ impl Players {
             let trainer =
                 LocalTrainer::new(Arc::clone(&material.model), Arc::clone(&material.train), Arc::clone(&shards));
             let (gate, pool, notes) = (Arc::clone(gate), Arc::clone(&pool), notes.clone());
-            let trainer = trainer?.with_randomness(Randomness::Seed);
+            let trainer = trainer?.with_micro_batch_size(micro_batch_size).with_randomness(Randomness::Seed);
             let trainer = Gated { trainer, pool, gate, notes };
             players.spawn(client, link, trainer, states.clone());
         }

@@ -6,7 +6,7 @@ use fedlora_adapter::{PrivacyTerms, ProtectedUnit};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha12Rng;
 
-use crate::{Dataset, LearnerError};
+use crate::{Dataset, LearnerError, dropout::stream};
 
 /// A client's rows as units.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,11 +71,6 @@ impl Units {
         }
         Some(Drawn { first, rows })
     }
-}
-
-/// The stream of random numbers that belongs to a unit in a step.
-pub(crate) fn stream(step: u64, first: u32) -> u64 {
-    (step << 32) | u64::from(first)
 }
 
 #[cfg(test)]
