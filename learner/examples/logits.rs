@@ -9,7 +9,9 @@
 
 use std::{error::Error, fs, path::Path, sync::Arc};
 
-use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, ModulePatterns, Seed, names, read_peft, write_peft};
+use fedlora_adapter::{
+    Adapter, AdapterKind, AdapterSpec, Factors, ModulePatterns, ModuleValues, Seed, names, read_peft, write_peft,
+};
 use fedlora_learner::{
     Batch, GroupedAdapter, HeadForm, Inputs, Model, ModelConfig, Targets, TextTokenizer, device, selected_modules,
 };
@@ -17,11 +19,20 @@ use safetensors::SafeTensors;
 use serde::Deserialize;
 use serde_json::json;
 
-/// What `adapter_config.json` says of a LoRA adapter.
+/// What `adapter_config.json` says of an adapter.
 #[derive(Deserialize)]
 struct PeftConfig {
+    peft_type: String,
     r: usize,
-    lora_alpha: f64,
+    /// None for VeRA, whose seed of the projections is not LoRA's.
+    #[serde(default)]
+    lora_alpha: Option<f64>,
+    #[serde(default)]
+    projection_prng_key: u64,
+    #[serde(default)]
+    rank_pattern: ModuleValues<usize>,
+    #[serde(default)]
+    alpha_pattern: ModuleValues<f64>,
     #[serde(default)]
     use_rslora: bool,
     #[serde(default)]
@@ -62,20 +73,22 @@ fn read(directory: &Path, model: &dyn Model) -> Result<Adapter, Box<dyn Error>> 
     let weights = fs::read(directory.join("adapter_model.safetensors"))?;
     let [head_weight, _] = HeadForm::tensors(model.head().output);
     let labels = SafeTensors::deserialize(&weights)?.tensor(&names::extra(&head_weight))?.shape()[0];
-    let kind = match (config.use_dora, config.init_lora_weights.as_str()) {
-        (true, _) => AdapterKind::Dora,
-        (false, Some("olora")) => AdapterKind::Olora,
-        (false, _) => AdapterKind::Lora,
+    let kind = match (config.peft_type.as_str(), config.use_dora, config.init_lora_weights.as_str()) {
+        ("VERA", ..) => AdapterKind::Vera,
+        (_, true, _) => AdapterKind::Dora,
+        (_, false, Some("olora")) => AdapterKind::Olora,
+        (_, false, _) => AdapterKind::Lora,
     };
     let spec = AdapterSpec {
         kind,
         rank: config.r,
-        alpha: config.lora_alpha,
+        alpha: config.lora_alpha.unwrap_or(config.r as f64),
         use_rslora: config.use_rslora,
-        projection_seed: 0,
+        projection_seed: config.projection_prng_key,
         modules: selected_modules(model, &config.target_modules.into())?,
         head: model.head_spec(labels),
     };
+    let spec = spec.with_patterns(&config.rank_pattern, &config.alpha_pattern)?;
     let spec = Arc::new(spec.with_extras());
     Ok(read_peft(directory, &spec, &Adapter::zeros(Arc::clone(&spec))?)?)
 }
