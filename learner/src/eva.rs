@@ -20,8 +20,6 @@ pub(crate) use recorder::InputRecorder;
 
 /// Values that a row of a batch may have, about: tokens, or patches of an image.
 const TOKENS_PER_BATCH: usize = 1024;
-/// Patches of an image, about.
-const TOKENS_PER_IMAGE: usize = 32;
 
 /// `A` of every module, `r x d_in`, by its name in files: the directions in which the inputs of the layer vary most over some
 /// rows, the first `r` right singular vectors of the centred inputs (section 3.2). Of each the entry of largest magnitude
@@ -84,8 +82,7 @@ fn silent(spec: &AdapterSpec) -> AdapterSpec {
 
 /// Neighbouring rows of some thousand tokens together, at least one row each.
 fn batches<'a>(dataset: &Dataset, rows: &'a [u32]) -> Vec<&'a [u32]> {
-    let images = matches!(dataset.batch(&rows[..1]).inputs, crate::Inputs::Images { .. });
-    let tokens = |row: u32| if images { TOKENS_PER_IMAGE } else { dataset.length(row) };
+    let tokens = |row: u32| dataset.token_count(row);
     let (mut cut, mut start, mut sum) = (Vec::new(), 0, 0);
     for (index, &row) in rows.iter().enumerate() {
         if index > start && sum + tokens(row) > TOKENS_PER_BATCH {

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Batch, Dataset, GroupedAdapter, Inputs, LearnerError, Model, Targets, device::is_cpu, evaluate::counts::Counts,
+    Batch, Dataset, GroupedAdapter, LearnerError, Model, Targets, device::is_cpu, evaluate::counts::Counts,
     train::cross_entropy,
 };
 
@@ -20,9 +20,6 @@ pub use exact_match::{ExactMatch, Questions};
 
 /// Examples of one batch together have at most about this many tokens: enough work for one pass, little memory.
 const TOKENS_PER_BATCH: usize = 2048;
-
-/// Images have a length in pixels, of which a model makes some dozen tokens.
-const TOKENS_PER_IMAGE: usize = 32;
 
 /// Logits in memory at a time, for each thread: 16 MiB. A batch over a large vocabulary has many times as many.
 const LOGITS_AT_A_TIME: usize = 1 << 22;
@@ -74,9 +71,7 @@ impl EvaluationPlan {
         }
         let mut sorted = rows.to_vec();
         sorted.sort_by_key(|&row| dataset.length(row));
-        let images = matches!(dataset.batch(&sorted[..1]).inputs, Inputs::Images { .. });
-        let tokens = |row| if images { TOKENS_PER_IMAGE } else { dataset.length(row) };
-        let batches = cut(&sorted, tokens).map(|rows| dataset.batch(rows)).collect();
+        let batches = cut(&sorted, |row| dataset.token_count(row)).map(|rows| dataset.batch(rows)).collect();
         Ok(Self { batches, examples: rows.len(), questions: None })
     }
 

@@ -2,6 +2,7 @@
 
 mod batches;
 mod cohort;
+mod cohorts;
 mod flat;
 mod loss;
 mod memory;
@@ -15,7 +16,6 @@ mod step;
 mod tests;
 
 use std::{
-    cmp::Reverse,
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -75,10 +75,11 @@ impl LocalTrainer {
         })
     }
 
-    /// Trains this many clients in one pass, at least 1. More clients share more work and need more memory.
+    /// Trains this many clients in one pass; 0 for as many as it takes to fill one, as was measured. More clients share
+    /// more work and need more memory.
     #[must_use]
     pub fn with_cohort_size(mut self, clients: usize) -> Self {
-        self.cohort_size = clients.max(1);
+        self.cohort_size = clients;
         self
     }
 
@@ -108,18 +109,6 @@ impl LocalTrainer {
     /// The rows of a job's client.
     fn rows(&self, job: &Job) -> &[u32] {
         self.shards.get(&job.client).map_or(&[], Vec::as_slice)
-    }
-
-    /// Jobs that may train together, as indices: one plan, one specification, like amounts of work, largest first.
-    fn cohorts(&self, jobs: &[Job]) -> Vec<Vec<usize>> {
-        let mut order: Vec<usize> = (0..jobs.len()).collect();
-        order.sort_by_key(|&index| Reverse(batches::steps(&jobs[index].plan.local, self.rows(&jobs[index]).len())));
-        let alike = |&left: &usize, &right: &usize| {
-            let (left, right) = (&jobs[left], &jobs[right]);
-            let same_plan = Arc::ptr_eq(&left.plan, &right.plan) || left.plan == right.plan;
-            same_plan && left.start.spec() == right.start.spec()
-        };
-        order.chunk_by(alike).flat_map(|alike| alike.chunks(self.cohort_size)).map(<[usize]>::to_vec).collect()
     }
 
     /// Trains a cohort. What goes wrong in it as a whole is found again, and blamed on one client, by training alone.

@@ -33,8 +33,8 @@ pub struct Config {
     /// Write a checkpoint after every so many rounds; 0 for never.
     #[serde(default = "one")]
     pub checkpoint_every: u64,
-    /// Clients trained together in one pass over the base model.
-    #[serde(default = "one_usize")]
+    /// Clients trained together in one pass over the base model; 0 for as many as it takes to fill one.
+    #[serde(default)]
     pub cohort_size: usize,
     /// A client's examples in one pass through the model at most; 0 for all of a step's. A larger step takes several
     /// passes, whose gradients add up to the same: less memory, the same training.
@@ -104,7 +104,6 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let at_least_one =
             |key, value: u64| (value > 0).then_some(()).ok_or(ConfigError::invalid(key, "must be at least 1"));
-        at_least_one("cohort-size", self.cohort_size as u64)?;
         at_least_one("evaluate-every", self.evaluate_every)?;
         at_least_one("average-last", self.average_last as u64)?;
         self.faults.validate()?;
@@ -123,9 +122,6 @@ impl Config {
 }
 
 fn one() -> u64 {
-    1
-}
-fn one_usize() -> usize {
     1
 }
 fn default_evaluate_clients() -> usize {

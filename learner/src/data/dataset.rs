@@ -6,6 +6,9 @@ use crate::{
     images::Levels,
 };
 
+/// Images have a length in pixels, of which a model makes some dozen tokens.
+const TOKENS_PER_IMAGE: usize = 32;
+
 #[derive(Debug, Clone, PartialEq)]
 enum Examples {
     /// Example `i` is the tokens `ends[i - 1]..ends[i]`, where `ends[-1]` is 0.
@@ -214,6 +217,12 @@ impl Dataset {
             Examples::Images { size, .. } => *size,
             Examples::Levels(pixels) => pixels.size(),
         }
+    }
+
+    /// About how many tokens a model makes of an example: for an image some dozen patches.
+    #[must_use]
+    pub(crate) fn token_count(&self, row: u32) -> usize {
+        if matches!(self.examples, Examples::Tokens { .. }) { self.length(row) } else { TOKENS_PER_IMAGE }
     }
 
     /// The examples of some rows, in that order.

@@ -14,7 +14,7 @@ fn results(place: &Place, out: &str, arguments: &str) -> Results {
 
 pub(crate) fn does_not_depend_on_threads_and_cohorts(settings: &str) -> Results {
     let place = Place::with_digits();
-    let alone = results(&place, "alone", &format!("{settings} --threads 1"));
+    let alone = results(&place, "alone", &format!("{settings} --threads 1 --set cohort-size=1"));
     let side_by_side = results(&place, "side-by-side", &format!("{settings} --threads 2"));
     let cohorts = results(&place, "cohorts", &format!("{settings} --threads 2 --set cohort-size=4"));
     assert!(alone.1.contains_key(&PathBuf::from("global/adapter_model.safetensors")), "{:?}", alone.1.keys());
