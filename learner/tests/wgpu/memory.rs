@@ -46,7 +46,7 @@ impl Model for Greedy {
         if batch.targets.examples() <= self.examples {
             return features;
         }
-        let waste = Tensor::<1>::ones([TOO_MUCH], &features.device()).slice([TOO_MUCH - 1..TOO_MUCH]);
+        let waste = Tensor::<1>::ones([TOO_MUCH], &features.device()).narrow(0, TOO_MUCH - 1, 1);
         features + waste.unsqueeze::<2>()
     }
 
