@@ -37,6 +37,8 @@ const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
 /// Bytes that may be under way on one stream and on the connection: two chunks, and some of another call's.
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes of the largest frame that the coordinator may send: fewer, larger frames cost less.
+const FRAME: u32 = 96 << 10;
 
 /// Why no connection can be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +141,8 @@ impl Dialer {
             .keep_alive_timeout(KEEP_ALIVE_ANSWER)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME);
         let name = ServerName::try_from(server.host().to_owned()).map_err(|_| address())?;
         let connector = Connector { server: server.clone(), name, tls: tls.map(Arc::new), failure: Arc::default() };
         Ok(Self { server: server.clone(), token, connector, channel: Mutex::default(), endpoint })

@@ -104,7 +104,12 @@ async fn dial(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<Channel
             Ok::<_, io::Error>(TokioIo::new(stream))
         }
     };
-    let endpoint = Endpoint::from_static("http://coordinator.test").buffer_size(4);
+    // As the real client does.
+    let endpoint = Endpoint::from_static("http://coordinator.test")
+        .buffer_size(4)
+        .initial_stream_window_size(2 << 20)
+        .initial_connection_window_size(4 << 20)
+        .max_frame_size(96 << 10);
     let connected = endpoint.connect_with_connector(tower::service_fn(connect)).await;
     connected.map_err(|error| Status::unavailable(error.to_string()))
 }
