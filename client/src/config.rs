@@ -33,6 +33,8 @@ pub struct JoinConfig {
     pub threads: usize,
     /// Examples in one pass through the model at most; 0 for all of a step's.
     pub micro_batch_size: usize,
+    /// Compute again in the backward pass what is cheap to compute, in place of keeping it.
+    pub gradient_checkpointing: bool,
     /// Where to train: `auto`, `cpu`, or a GPU by its name, as `devices` lists them.
     pub device: String,
     /// What the site allows in terms of privacy; none for plain training.
@@ -58,6 +60,8 @@ struct File {
     threads: usize,
     #[serde(default)]
     micro_batch_size: usize,
+    #[serde(default)]
+    gradient_checkpointing: bool,
     #[serde(default = "default_device")]
     device: String,
     privacy: Option<BudgetConfig>,
@@ -100,6 +104,7 @@ impl JoinConfig {
             stay: file.stay,
             threads: file.threads,
             micro_batch_size: file.micro_batch_size,
+            gradient_checkpointing: file.gradient_checkpointing,
             device: file.device,
             privacy: file.privacy,
             site: SiteConfig { model: file.model, data, personal_test_fraction },

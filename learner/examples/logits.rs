@@ -13,7 +13,8 @@ use fedlora_adapter::{
     Adapter, AdapterKind, AdapterSpec, Factors, ModulePatterns, ModuleValues, Seed, names, read_peft, write_peft,
 };
 use fedlora_learner::{
-    Batch, GroupedAdapter, HeadForm, Inputs, Model, ModelConfig, Targets, TextTokenizer, device, selected_modules,
+    Batch, GroupedAdapter, HeadForm, Inputs, Model, ModelConfig, Precision, Targets, TextTokenizer, device,
+    selected_modules,
 };
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -53,7 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("expected MODEL_DIR ADAPTER_DIR TEXTS.jsonl [mean|cls|pooler [OUT_DIR]]".into());
     };
     let pooling = rest.first().map(|pooling| serde_json::from_value(json!(pooling))).transpose()?;
-    let config = ModelConfig { path: model.into(), revision: None, pooling, random_weights: false };
+    let config =
+        ModelConfig { path: model.into(), revision: None, pooling, random_weights: false, dtype: Precision::Float32 };
     let base = config.locate()?;
     let (model, preprocessor) = base.load(Seed(0), &device("cpu")?)?;
     let tokenizer = preprocessor.into_text().ok_or("the model reads images, not texts")?.truncated(128)?;

@@ -59,6 +59,12 @@ pub enum LearnerError {
         /// What is supported.
         expected: String,
     },
+    /// A device without numbers of the type that a model's weights should have.
+    #[error("the device has no {dtype}: set model.dtype to another type, or choose another device")]
+    Precision {
+        /// The type.
+        dtype: &'static str,
+    },
     /// A directory without any known weights file.
     #[error("{} has neither model.safetensors nor model.safetensors.index.json", directory.display())]
     NoWeights {

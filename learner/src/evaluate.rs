@@ -190,10 +190,10 @@ pub(crate) fn check_labels(labels: &[u32], head: usize) -> Result<(), LearnerErr
     }
 }
 
-/// Brings a tensor's values here.
+/// Brings a tensor's values here, as f32 whatever they were.
 pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, LearnerError> {
     let data = tensor.try_into_data().map_err(|error| LearnerError::device(error.to_string()))?;
-    data.try_into_vec().map_err(|error| LearnerError::device(error.to_string()))
+    data.convert::<f32>().try_into_vec().map_err(|error| LearnerError::device(error.to_string()))
 }
 
 /// Index of the largest logit, the first of equals.

@@ -9,7 +9,7 @@ mod vera;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, GradientCheckpointingStrategy, Int, Tensor, TensorData};
 use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Directive, Factors, HeadPolicy, ModuleName, Side, names};
 
 use self::vera::Projections;
@@ -55,6 +55,13 @@ pub struct Parameter {
     pub value: Tensor<3>,
 }
 
+impl Parameter {
+    /// Puts other values of the same shape in place of the trained tensor's, as a leaf of a new graph.
+    pub(crate) fn replace(&mut self, value: Tensor<3>) {
+        self.value = leaf(value, self.value.gradient_checkpointing_strategy());
+    }
+}
+
 /// Adapters of `G` groups with one specification.
 #[derive(Debug, Clone)]
 pub struct GroupedAdapter {
@@ -85,8 +92,7 @@ impl GroupedAdapter {
         }
         let (trained, frozen): (Vec<_>, Vec<_>) =
             host::keys(spec).into_iter().partition(|key| key.is_trained(spec, train, train_head));
-        let leaf =
-            |key: ParameterKey| Parameter { value: host::stack(adapters, &key, device).autodiff().require_grad(), key };
+        let leaf = |key: ParameterKey| Parameter { value: leaf(host::stack(adapters, &key, device), None), key };
         let constant = |key: ParameterKey| Parameter { value: host::stack(adapters, &key, device), key };
         let count = trained.len();
         let parameters: Vec<_> = trained.into_iter().map(leaf).chain(frozen.into_iter().map(constant)).collect();
@@ -100,6 +106,17 @@ impl GroupedAdapter {
             examples: vec![1; adapters.len()],
             recorder: None,
         })
+    }
+
+    /// Lets the backward pass compute again what is cheap to compute, in place of keeping it (burn's balanced gradient
+    /// checkpointing). The CPU's fused operations keep nothing of that kind.
+    #[must_use]
+    pub fn with_gradient_checkpointing(mut self) -> Self {
+        for parameter in self.parameters_mut() {
+            let value = parameter.value.clone().inner();
+            parameter.value = leaf(value, Some(GradientCheckpointingStrategy::Balanced));
+        }
+        self
     }
 
     /// The specification that all groups share.
@@ -169,11 +186,12 @@ impl GroupedAdapter {
         let copy = |(place, parameter): (usize, &Parameter)| {
             let value = parameter.value.clone();
             let is_trained = place < self.trained;
+            let strategy = value.gradient_checkpointing_strategy();
             let value = if is_trained { value.inner() } else { value };
             let indices =
                 Tensor::<1, Int>::from_data(TensorData::new(indices.clone(), [owners.len()]), &value.device());
             let value = value.select(0, indices);
-            let value = if is_trained { value.autodiff().require_grad() } else { value };
+            let value = if is_trained { leaf(value, strategy) } else { value };
             Parameter { key: parameter.key.clone(), value }
         };
         Self {
@@ -234,4 +252,14 @@ impl GroupedAdapter {
         let place = *self.places.get(key)?;
         self.parameters.get(place).map(|parameter| parameter.value.clone())
     }
+}
+
+/// A trained tensor of a new graph.
+fn leaf(value: Tensor<3>, strategy: Option<GradientCheckpointingStrategy>) -> Tensor<3> {
+    let value = value.autodiff();
+    match strategy {
+        Some(strategy) => value.with_gradient_checkpointing_strategy(strategy),
+        None => value,
+    }
+    .require_grad()
 }

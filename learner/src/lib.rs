@@ -52,8 +52,9 @@ pub use hub::{Hub, HubError, HubName, HubSettings};
 pub use images::{Image, ImageProcessor};
 pub use model::{
     Activation, BaseModel, Bert, BertConfig, Decoder, FrozenLayers, HEAD_BIAS, HEAD_WEIGHT, HeadForm, KeyValueCache,
-    Llama, Mixer, MixerConfig, Model, ModelConfig, Pooling, PretrainedVision, Pretraining, Progress, TimmVitConfig,
-    VisionConfig, Vit, VitConfig, load_pretrained, pretrain, random_pretrained, selected_modules, target_modules,
+    Llama, Mixer, MixerConfig, Model, ModelConfig, Pooling, Precision, PretrainedVision, Pretraining, Progress,
+    TimmVitConfig, VisionConfig, Vit, VitConfig, load_pretrained, pretrain, random_pretrained, selected_modules,
+    target_modules,
 };
 pub use preprocessor::Preprocessor;
 pub use tokenizer::TextTokenizer;

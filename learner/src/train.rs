@@ -44,11 +44,14 @@ pub use schedule::{learning_rate, progress};
 /// Trains clients' adapters on their shares of one data set, over one frozen model.
 ///
 /// Cohorts of `cohort_size` clients go through the model in one pass. On the CPU different cohorts run in parallel on the
-/// current rayon pool, on a GPU one after the other. Neither the grouping nor the number of threads changes a bit of the
-/// results on the CPU.
+/// current rayon pool, on a GPU one after the other, and several devices work side by side. Neither the grouping nor the
+/// number of threads changes a bit of the results on the CPU.
 #[derive(Debug)]
 pub struct LocalTrainer {
+    /// The first device.
     shared: Shared,
+    /// Further devices with copies of the model.
+    others: Vec<Shared>,
     shards: Arc<BTreeMap<ClientId, Vec<u32>>>,
     cohort_size: usize,
     randomness: Randomness,
@@ -67,7 +70,8 @@ impl LocalTrainer {
     ) -> Result<Self, LearnerError> {
         shards.values().try_for_each(|rows| check_rows(&dataset, rows))?;
         Ok(Self {
-            shared: Shared { model, dataset, watch: Watch::default(), pass_size: PassSize::new(0) },
+            shared: Shared::new(model, dataset),
+            others: Vec::new(),
             shards,
             cohort_size: 1,
             randomness: Randomness::default(),
@@ -88,8 +92,28 @@ impl LocalTrainer {
     /// out of memory has the number halved by itself.
     #[must_use]
     pub fn with_micro_batch_size(mut self, examples: usize) -> Self {
-        self.shared.pass_size = PassSize::new(examples);
+        self.each(|shared| shared.pass_size = PassSize::new(examples));
         self
+    }
+
+    /// Lets backward passes compute again what is cheap to compute, in place of keeping it
+    /// ([`GroupedAdapter::with_gradient_checkpointing`](crate::GroupedAdapter::with_gradient_checkpointing)).
+    #[must_use]
+    pub fn with_gradient_checkpointing(mut self, wanted: bool) -> Self {
+        self.each(|shared| shared.gradient_checkpointing = wanted);
+        self
+    }
+
+    /// Trains on further devices too, each with a copy of the same model: the first cohort goes to the first device, the
+    /// second to the next, and so on. Devices of one kind give the same results however many there are.
+    #[must_use]
+    pub fn with_copies(mut self, models: impl IntoIterator<Item = Arc<dyn Model>>) -> Self {
+        self.others = models.into_iter().map(|model| self.shared.on(model)).collect();
+        self
+    }
+
+    fn each(&mut self, change: impl Fn(&mut Shared)) {
+        std::iter::once(&mut self.shared).chain(&mut self.others).for_each(change);
     }
 
     /// Takes samples and noise of private training from somewhere else than the operating system.
@@ -102,7 +126,7 @@ impl LocalTrainer {
     /// Lets others see how far training is and end it: what is cancelled fails with [`LearnerError::Cancelled`].
     #[must_use]
     pub fn with_watch(mut self, watch: Watch) -> Self {
-        self.shared.watch = watch;
+        self.each(|shared| shared.watch = watch.clone());
         self
     }
 
@@ -112,19 +136,21 @@ impl LocalTrainer {
     }
 
     /// Trains a cohort. What goes wrong in it as a whole is found again, and blamed on one client, by training alone.
-    fn train_guarded(&self, jobs: &[Job], places: &[usize]) -> Results {
-        let failure = match catch_unwind(AssertUnwindSafe(|| self.train_cohort(jobs, places))) {
+    fn train_guarded(&self, shared: &Shared, jobs: &[Job], places: &[usize]) -> Results {
+        let failure = match catch_unwind(AssertUnwindSafe(|| self.train_cohort(shared, jobs, places))) {
             Ok(Ok(results)) => return results,
             Ok(Err(error)) => error,
             Err(panic) => LearnerError::Panicked(panics::message(panic.as_ref())),
         };
         match places {
             [place] => vec![(*place, Err(failure))],
-            _ => places.iter().flat_map(|place| self.train_guarded(jobs, std::slice::from_ref(place))).collect(),
+            _ => {
+                places.iter().flat_map(|place| self.train_guarded(shared, jobs, std::slice::from_ref(place))).collect()
+            }
         }
     }
 
-    fn train_cohort(&self, jobs: &[Job], places: &[usize]) -> Result<Results, LearnerError> {
+    fn train_cohort(&self, shared: &Shared, jobs: &[Job], places: &[usize]) -> Result<Results, LearnerError> {
         let (mut members, mut results) = (Vec::with_capacity(places.len()), Vec::new());
         for &place in places {
             let (job, rows) = (&jobs[place], self.rows(&jobs[place]));
@@ -138,7 +164,7 @@ impl LocalTrainer {
         }
         // All jobs of a cohort have the same plan.
         if let Some(&place) = places.first().filter(|_| !members.is_empty()) {
-            results.extend(Cohort::new(&self.shared, &jobs[place].plan, members)?.run()?);
+            results.extend(Cohort::new(shared, &jobs[place].plan, members)?.run()?);
         }
         Ok(results)
     }
@@ -181,15 +207,20 @@ impl Trainer for LocalTrainer {
     type Error = LearnerError;
 
     fn train(&mut self, jobs: &[Job]) -> Vec<Result<LocalOutcome, LearnerError>> {
-        let train = |places: &Vec<usize>| self.train_guarded(jobs, places);
         let cohorts = self.cohorts(jobs);
-        // A GPU is busy with one cohort, and has memory for one: its size is what fills it.
-        let trained: Vec<Vec<_>> = if is_cpu(&self.shared.model.device()) {
-            cohorts.par_iter().map(train).collect()
-        } else {
-            cohorts.iter().map(train).collect()
+        let devices: Vec<&Shared> = std::iter::once(&self.shared).chain(&self.others).collect();
+        let of_device = |(number, shared): (usize, &&Shared)| {
+            let own: Vec<_> = cohorts.iter().skip(number).step_by(devices.len()).collect();
+            let train = |places: &&Vec<usize>| self.train_guarded(shared, jobs, places);
+            // A GPU is busy with one cohort, and has memory for one: its size is what fills it.
+            let trained: Vec<_> = if is_cpu(&shared.model.device()) {
+                own.par_iter().map(train).collect()
+            } else {
+                own.iter().map(train).collect()
+            };
+            trained.into_iter().flatten().collect::<Results>()
         };
-        let mut results: Vec<_> = trained.into_iter().flatten().collect();
+        let mut results: Results = devices.par_iter().enumerate().flat_map_iter(of_device).collect();
         results.sort_by_key(|&(place, _)| place);
         results.into_iter().map(|(_, result)| result).collect()
     }

@@ -13,8 +13,8 @@ use fedlora_adapter::{
     Adapter, AdapterKind, AdapterSpec, Factors, HeadSpec, Seed, Tensor, names, read_peft, write_peft,
 };
 use fedlora_learner::{
-    Batch, GroupedAdapter, Inputs, Model, ModelConfig, ParameterKey, Pooling, Preprocessor, Targets, Tokens, device,
-    load_pretrained, target_modules,
+    Batch, GroupedAdapter, Inputs, Model, ModelConfig, ParameterKey, Pooling, Precision, Preprocessor, Targets, Tokens,
+    device, load_pretrained, target_modules,
 };
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -157,7 +157,7 @@ fn clients_of_one_pass_get_what_each_gets_alone_to_the_bit() {
 #[test]
 fn what_was_asked_for_decides_what_a_decoder_predicts_and_without_a_word_its_file_does() {
     let base = |path: PathBuf, pooling| {
-        let config = ModelConfig { path, revision: None, pooling, random_weights: false };
+        let config = ModelConfig { path, revision: None, pooling, random_weights: false, dtype: Precision::Float32 };
         let base = config.locate().unwrap();
         let predicts_tokens = base.load(Seed(0), &device("cpu").unwrap()).unwrap().0.decoder().is_some();
         (predicts_tokens, base.peft(0.0).task_type.unwrap(), base.digest().unwrap())
@@ -183,7 +183,13 @@ fn adapters_have_the_head_of_peft_and_come_back_from_its_files() {
     let adapter = adapter(&*model, 0.0);
     model.check(adapter.spec()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let config = ModelConfig { path: directory("qwen2"), revision: None, pooling: None, random_weights: false };
+    let config = ModelConfig {
+        path: directory("qwen2"),
+        revision: None,
+        pooling: None,
+        random_weights: false,
+        dtype: Precision::Float32,
+    };
     write_peft(folder.path(), &adapter, &config.locate().unwrap().peft(0.0)).unwrap();
     let json: serde_json::Value =
         serde_json::from_slice(&fs::read(folder.path().join("adapter_config.json")).unwrap()).unwrap();

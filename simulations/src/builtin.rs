@@ -4,14 +4,16 @@ use std::{path::Path, sync::Arc};
 
 use fedlora_adapter::{PeftOptions, Seed};
 use fedlora_coordinator::config::ConfigError;
-use fedlora_learner::{Dataset, Device, EvaConfig, Model, Pretraining, Progress, PublicRows, Vit, VitConfig};
+use fedlora_learner::{
+    Dataset, Device, EvaConfig, Model, Precision, Pretraining, Progress, PublicRows, Vit, VitConfig,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     SimulationError,
     config::{self, Config},
     digits::{PRETRAINING_SEED, Quickstart, SIDE, quickstart_data},
-    experiment::Material,
+    experiment::{Devices, Material},
 };
 
 /// `model.path` of the small vision transformer.
@@ -52,12 +54,19 @@ pub fn is_data(path: &Path) -> bool {
 ///
 /// # Errors
 /// A configuration that wants one of them without the other.
-pub fn material(config: &Config, device: &Device) -> Result<Material, SimulationError> {
+pub fn material(config: &Config, devices: &Devices) -> Result<Material, SimulationError> {
     if !(is_model(&config.model.path) && is_data(&config.data.source.path)) {
         let reason =
             format!("must be {MODEL} exactly when data.path is {DATA}: it reads those images and nothing else");
         return Err(ConfigError::invalid("model.path", reason).into());
     }
+    if config.model.dtype != Precision::Float32 {
+        return Err(ConfigError::invalid("model.dtype", format!("must be \"float32\" with {MODEL}")).into());
+    }
+    if !devices.others.is_empty() {
+        return Err(ConfigError::invalid("--device", format!("must name one device with {MODEL}")).into());
+    }
+    let device = &devices.first;
     let data = quickstart_data(Seed(config.run.seed))?;
     let model: Arc<dyn Model> = if config.model.random_weights {
         Arc::new(Vit::random(&architecture(), Seed(config.run.seed), device)?)
@@ -69,7 +78,7 @@ pub fn material(config: &Config, device: &Device) -> Result<Material, Simulation
     let peft = PeftOptions { base_model: MODEL.to_owned(), task_type: None, dropout: config.run.lora.lora_dropout };
     let (given, left_out, tokenizer) = (Some(clients), 0, None);
     let (train, test) = (Arc::new(train), Arc::new(test));
-    Ok(Material { model, train, test, given, public, peft, left_out, tokenizer })
+    Ok(Material { model, copies: Vec::new(), train, test, given, public, peft, left_out, tokenizer })
 }
 
 fn public(eva: &EvaConfig, pretrain: Dataset) -> Result<PublicRows, ConfigError> {

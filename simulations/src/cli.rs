@@ -93,9 +93,10 @@ pub(crate) struct OutArgs {
     /// Go on from the last checkpoint in that directory
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Where to train: auto, cpu, wgpu:N or cuda:N; the command devices lists what there is
-    #[arg(long, default_value = AUTO)]
-    pub(crate) device: String,
+    /// Where to train: auto, cpu, wgpu:N or cuda:N; the command devices lists what there is. With several, separated by
+    /// commas, different clients train at the same time
+    #[arg(long, default_value = AUTO, value_delimiter = ',')]
+    pub(crate) device: Vec<String>,
 }
 
 /// What lies between server and clients.

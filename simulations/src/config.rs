@@ -40,6 +40,10 @@ pub struct Config {
     /// passes, whose gradients add up to the same: less memory, the same training.
     #[serde(default)]
     pub micro_batch_size: usize,
+    /// Compute again in the backward pass what is cheap to compute, in place of keeping it: GPUs need less memory and more
+    /// time. The CPU's own operations keep nothing of that kind.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
     /// Whether a person's rows may be at several clients: then what all clients release about them adds up.
     #[serde(default)]
     pub people_overlap: bool,

@@ -77,8 +77,7 @@ fn play(
     let model = description(config, material, &server.spec())?;
     let ids: Vec<ClientId> = clients.train.keys().copied().collect();
     let (hub, gate) = (Hub::open(&ids)?, Arc::new(Gate::closed()));
-    let (players, notes) =
-        Players::start(&hub, material, clients, config.micro_batch_size, model.digest, server.states(), &gate)?;
+    let (players, notes) = Players::start(&hub, material, clients, config, model.digest, server.states(), &gate)?;
     let mut follower = Follower { server, engine: hub.engine(), gate: &gate, notes, players: &players, interrupted };
     let outcome = hub.block_on(async {
         follower.everybody(ids.len()).await?;

@@ -18,6 +18,8 @@ use crate::{builtin, config::Config, error::SimulationError, partition};
 pub struct Material {
     /// The frozen base.
     pub model: Arc<dyn Model>,
+    /// The same on each further device.
+    pub copies: Vec<Arc<dyn Model>>,
     /// The clients' examples.
     pub train: Arc<Dataset>,
     /// The global test set.
@@ -34,6 +36,21 @@ pub struct Material {
     pub tokenizer: Option<TextTokenizer>,
 }
 
+/// Where clients train.
+#[derive(Debug, Clone)]
+pub struct Devices {
+    /// The first one, on which models are tested as well.
+    pub first: Device,
+    /// Further ones.
+    pub others: Vec<Device>,
+}
+
+impl From<Device> for Devices {
+    fn from(first: Device) -> Self {
+        Self { first, others: Vec::new() }
+    }
+}
+
 /// Who holds which rows of the training set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clients {
@@ -44,17 +61,19 @@ pub struct Clients {
 }
 
 impl Material {
-    /// Loads the base model and reads the examples as the model reads them, or makes those that ship
+    /// Loads the base model on every device and reads the examples as the model reads them, or makes those that ship
     /// with the program.
     ///
     /// # Errors
     /// Names the file, tensor or line that is wrong.
-    pub fn load(config: &Config, device: &Device) -> Result<Self, SimulationError> {
+    pub fn load(config: &Config, devices: &Devices) -> Result<Self, SimulationError> {
         if builtin::is_model(&config.model.path) || builtin::is_data(&config.data.source.path) {
-            return builtin::material(config, device);
+            return builtin::material(config, devices);
         }
-        let base = config.model.locate()?;
-        let (model, preprocessor) = base.load(Seed(config.run.seed), device)?;
+        let (base, seed) = (config.model.locate()?, Seed(config.run.seed));
+        let (model, preprocessor) = base.load(seed, &devices.first)?;
+        let copy = |device| base.load(seed, device).map(|(model, _)| model);
+        let copies = devices.others.iter().map(copy).collect::<Result<_, _>>()?;
         let data = LoadedData::load(&config.data.source, &preprocessor, Seed(config.run.seed))?;
         let given = data.clients().map(<[Vec<u32>]>::to_vec);
         let (train, test) = data.datasets(&preprocessor, config.data.source.max_length)?;
@@ -62,7 +81,14 @@ impl Material {
         let public = config.eva()?.map(|eva| eva.load(&preprocessor, Seed(config.run.seed))).transpose()?;
         let (left_out, tokenizer) = (data.left_out(), preprocessor.into_text());
         let (train, test) = (Arc::new(train), Arc::new(test));
-        Ok(Self { model, train, test, given, public, peft, left_out, tokenizer })
+        Ok(Self { model, copies, train, test, given, public, peft, left_out, tokenizer })
+    }
+
+    /// The model on the device of a client that trains by itself.
+    pub(crate) fn model_of(&self, client: ClientId) -> &Arc<dyn Model> {
+        let place = client.0 % (1 + self.copies.len() as u64);
+        // Place 0 is the first device's, and no other place is missing.
+        place.checked_sub(1).and_then(|copy| self.copies.get(copy as usize)).unwrap_or(&self.model)
     }
 
     /// How models are tested on some rows of one of the two data sets.

@@ -54,6 +54,8 @@ pub fn run(
     let trainer = LocalTrainer::new(Arc::clone(&material.model), Arc::clone(&material.train), shards)?
         .with_cohort_size(config.cohort_size)
         .with_micro_batch_size(config.micro_batch_size)
+        .with_gradient_checkpointing(config.gradient_checkpointing)
+        .with_copies(material.copies.iter().cloned())
         .with_randomness(Randomness::Seed);
     let mut world = prepare(config, material, clients, output, observer, interrupted)?;
     let states = world.server().states().clone();

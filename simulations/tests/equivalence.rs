@@ -36,7 +36,7 @@ fn config(method: &str) -> Config {
 /// The run's summary and its global adapter.
 fn run(method: &str, directory: &Path) -> (Summary, Adapter) {
     let config = config(method);
-    let material = Material::load(&config, &device("cpu").unwrap()).unwrap();
+    let material = Material::load(&config, &device("cpu").unwrap().into()).unwrap();
     let clients = material.clients(&config).unwrap();
     let output = Output { directory: directory.join(method), resume: false };
     let interrupted = Arc::new(AtomicBool::new(false));

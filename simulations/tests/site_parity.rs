@@ -79,7 +79,7 @@ fn a_site_reads_the_rows_that_the_simulator_gives_the_same_client() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     write(folder.path());
     let config = preset(folder.path());
-    let material = Material::load(&config, &device("cpu").expect("known")).expect("loads");
+    let material = Material::load(&config, &device("cpu").expect("known").into()).expect("loads");
     let clients = material.clients(&config).expect("three clients");
     let seed = Seed(config.run.seed);
     let preprocessor = config.model.locate().expect("a directory").preprocessor().expect("reads texts");
@@ -141,7 +141,7 @@ fn so_does_a_site_with_pictures_of_its_own_format() {
 /// Each file is a client of the simulation and the only file of a site.
 fn sites_agree_with(config: &Config, folder: &Path, files: &[&str]) {
     let device = device("cpu").expect("known");
-    let material = Material::load(config, &device).expect("loads");
+    let material = Material::load(config, &device.clone().into()).expect("loads");
     let clients = material.clients(config).expect("a client for each file");
     let spec = material.spec(config).expect("an adapter");
     let start = material.initial(&spec, config.run.init().expect("known"), config.run.seed).expect("a first adapter");

@@ -53,6 +53,7 @@ pub(super) fn join(args: &JoinArgs) -> Result<Answer, CliError> {
     let trainer = SiteTrainer::new(site, terms.clone(), watch, root.clone(), args.accept_changed_data)
         .with_progress(progress.clone())
         .with_micro_batch_size(config.micro_batch_size)
+        .with_gradient_checkpointing(config.gradient_checkpointing)
         .with_budget(config.privacy.as_ref().map(|privacy| Budget::new(privacy, &config.state_dir)));
     let mut session = Session::new(link, trainer, DiskStore::new(root, terms));
     let outcome = session.run();

@@ -99,7 +99,8 @@ pub(super) fn train(args: &TrainLocalArgs) -> Result<Answer, CliError> {
     };
     let shards = Arc::new(BTreeMap::from([(ALONE, share.rows.clone())]));
     let mut trainer = LocalTrainer::new(Arc::clone(site.model()), Arc::clone(&share.train), shards)?
-        .with_micro_batch_size(config.micro_batch_size);
+        .with_micro_batch_size(config.micro_batch_size)
+        .with_gradient_checkpointing(config.gradient_checkpointing);
     let outcome = trainer.train(&[Job { client: ALONE, plan: Arc::new(plan), start }]).pop();
     let outcome = outcome.ok_or(SiteError::NoResult)??;
     write_peft(&args.out, &outcome.adapter, &site.base().peft(config.lora.lora_dropout))?;

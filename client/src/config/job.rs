@@ -48,6 +48,8 @@ pub struct JobConfig {
     pub local: LocalHyperparameters,
     /// Examples in one pass through the model at most; 0 for all of a step's.
     pub micro_batch_size: usize,
+    /// Compute again in the backward pass what is cheap to compute, in place of keeping it.
+    pub gradient_checkpointing: bool,
     /// The adapter.
     pub lora: LoraConfig,
     /// Model and data.
@@ -67,6 +69,8 @@ struct File {
     batch_size: usize,
     #[serde(default)]
     micro_batch_size: usize,
+    #[serde(default)]
+    gradient_checkpointing: bool,
     #[serde(default = "default_learning_rate")]
     learning_rate: f64,
     #[serde(default)]
@@ -246,6 +250,7 @@ impl JobConfig {
             local: file.local()?,
             exact_match: file.exact_match,
             micro_batch_size: file.micro_batch_size,
+            gradient_checkpointing: file.gradient_checkpointing,
             lora: file.lora,
             site: SiteConfig { model: file.model, data, personal_test_fraction },
         })

@@ -22,6 +22,7 @@ pub struct SiteTrainer {
     root: PathBuf,
     accept_changed_data: bool,
     micro_batch_size: usize,
+    gradient_checkpointing: bool,
     budget: Option<Budget>,
     progress: Progress,
     prepared: Option<Prepared>,
@@ -51,6 +52,7 @@ impl SiteTrainer {
             root,
             accept_changed_data,
             micro_batch_size: 0,
+            gradient_checkpointing: false,
             budget: None,
             progress,
             prepared: None,
@@ -61,6 +63,13 @@ impl SiteTrainer {
     #[must_use]
     pub fn with_micro_batch_size(mut self, examples: usize) -> Self {
         self.micro_batch_size = examples;
+        self
+    }
+
+    /// Lets backward passes compute again what is cheap to compute, in place of keeping it.
+    #[must_use]
+    pub fn with_gradient_checkpointing(mut self, wanted: bool) -> Self {
+        self.gradient_checkpointing = wanted;
         self
     }
 
@@ -112,7 +121,8 @@ impl SiteTrainer {
         self.accept_changed_data = false;
         let shards = Arc::new(BTreeMap::from([(client, share.rows)]));
         let trainer = LocalTrainer::new(Arc::clone(self.site.model()), share.train, shards)?
-            .with_micro_batch_size(self.micro_batch_size);
+            .with_micro_batch_size(self.micro_batch_size)
+            .with_gradient_checkpointing(self.gradient_checkpointing);
         let open = |budget: &Budget| -> Result<Books, SiteError> {
             let units = trainer.units(client, budget.unit())?;
             Ok(budget.open(fingerprint.content(), units as u64)?)

@@ -3,7 +3,7 @@
 use super::{ConfigError, RunConfig};
 
 /// Sections and keys of one file that clients and the simulator read.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "model",
     "data",
     "faults",
@@ -13,6 +13,7 @@ const OTHERS: [&str; 12] = [
     "checkpoint-every",
     "cohort-size",
     "micro-batch-size",
+    "gradient-checkpointing",
     "spill",
     "people-overlap",
     "exact-match",

@@ -1,6 +1,6 @@
 //! One forward pass: which adapters apply to which rows.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use super::{linear::Linear, weights::Norm};
 use crate::{DropoutMasks, GroupedAdapter, ops};
@@ -155,9 +155,9 @@ impl KeptRows {
     }
 }
 
-/// Rows of a table, in the given order, with repetition.
+/// Rows of a table in f32, in the given order, with repetition.
 pub(super) fn select(table: &Tensor<2>, rows: Vec<i32>) -> Tensor<2> {
     let count = rows.len();
     let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &table.device().inner());
-    table.clone().select(0, rows)
+    table.clone().select(0, rows).cast(DType::F32)
 }

@@ -11,9 +11,10 @@ use fedlora_adapter::Seed;
 use serde_json::Value;
 
 use super::{
-    Bert, BertConfig, Llama, Model, Pooling, VisionConfig,
+    Bert, BertConfig, Llama, Model, Pooling, Precision, VisionConfig,
     bert::{FAMILIES, Family},
     llama::LlamaConfig,
+    precision::Rounded,
     weights::{Checkpoint, Deviation, RandomWeights, Weights},
 };
 use crate::{
@@ -40,13 +41,7 @@ pub fn load_pretrained(
     pooling: impl Into<Option<Pooling>>,
     device: &Device,
 ) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
-    let pooling = pooling.into();
-    let kind = Kind::of(directory, pooling)?;
-    // What is small first: a wrong tokenizer is found before the large files are read.
-    let preprocessor = kind.preprocessor(directory)?;
-    let kind = kind.ending_with(&preprocessor);
-    let model = kind.load(directory, pooling, &mut Checkpoint::open(directory, device)?, device)?;
-    Ok((model, preprocessor))
+    load(directory, pooling.into(), Values::Checkpoint, Precision::Float32, device)
 }
 
 /// The same architecture with random weights and the same preparation of inputs: what a model knows before pretraining.
@@ -59,12 +54,41 @@ pub fn random_pretrained(
     seed: Seed,
     device: &Device,
 ) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
-    let pooling = pooling.into();
+    load(directory, pooling.into(), Values::Random(seed), Precision::Float32, device)
+}
+
+/// Where a model's weights have their values from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Values {
+    Checkpoint,
+    /// Drawn from a seed.
+    Random(Seed),
+}
+
+/// A directory's model with matrices of a precision, and what prepares its inputs.
+pub(super) fn load(
+    directory: &Path,
+    pooling: Option<Pooling>,
+    values: Values,
+    precision: Precision,
+    device: &Device,
+) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
+    precision.check(device)?;
     let kind = Kind::of(directory, pooling)?;
+    // What is small first: a wrong tokenizer is found before the large files are read.
     let preprocessor = kind.preprocessor(directory)?;
     let kind = kind.ending_with(&preprocessor);
-    let mut weights = RandomWeights { seed, deviation: kind.deviation(), device: device.clone() };
-    Ok((kind.load(directory, pooling, &mut weights, device)?, preprocessor))
+    let model = match values {
+        Values::Checkpoint => {
+            let weights = Checkpoint::open(directory, device)?;
+            kind.load(directory, pooling, &mut Rounded { weights, precision }, device)?
+        }
+        Values::Random(seed) => {
+            let weights = RandomWeights { seed, deviation: kind.deviation(), device: device.clone() };
+            kind.load(directory, pooling, &mut Rounded { weights, precision }, device)?
+        }
+    };
+    Ok((model, preprocessor))
 }
 
 /// A model before its weights.

@@ -42,5 +42,5 @@ fn residual(weight: &Tensor<2>, rank: usize, scaling: f64) -> Result<FrozenWeigh
     let host = HostTensor::new(vec![d_out, d_in], read(weight.clone())?)?;
     let rest = residual_weight(&host, &ModuleSpec::new(d_in, d_out), rank, scaling)?;
     let values = TensorData::new(rest.values().to_vec(), [d_out, d_in]);
-    Ok(Tensor::<2>::from_data(values, &weight.device()).into())
+    Ok(Tensor::<2>::from_data(values, &weight.device()).cast(weight.dtype()).into())
 }

@@ -10,7 +10,11 @@ use burn::tensor::Device;
 use fedlora_adapter::{Digest, PeftOptions, Seed};
 use serde::{Deserialize, Serialize};
 
-use super::{Model, Pooling, load_pretrained, pretrained::Kind, random_pretrained, weights::weights_files};
+use super::{
+    Model, Pooling, Precision,
+    pretrained::{Kind, Values, load},
+    weights::weights_files,
+};
 use crate::{
     LearnerError, Preprocessor,
     hub::{Hub, HubName, HubSettings},
@@ -37,6 +41,10 @@ pub struct ModelConfig {
     /// Ignore the checkpoint's values and draw random ones: the control of every claim about pretraining.
     #[serde(default)]
     pub random_weights: bool,
+    /// In which type the matrices are kept: `float32`, `bfloat16` or `float16`. The shorter ones take half the memory, and
+    /// what is trained is `float32` all the same.
+    #[serde(default)]
+    pub dtype: Precision,
 }
 
 /// A base model whose files are here.
@@ -47,6 +55,7 @@ pub struct BaseModel {
     name: String,
     pooling: Option<Pooling>,
     random_weights: bool,
+    precision: Precision,
 }
 
 impl ModelConfig {
@@ -64,7 +73,8 @@ impl ModelConfig {
                 (hub()?.fetch(&name, revision, !self.random_weights)?, name.to_string())
             }
         };
-        Ok(BaseModel { directory, name, pooling: self.pooling, random_weights: self.random_weights })
+        let Self { pooling, random_weights, dtype: precision, .. } = *self;
+        Ok(BaseModel { directory, name, pooling, random_weights, precision })
     }
 }
 
@@ -72,19 +82,16 @@ impl BaseModel {
     /// The model and what prepares its inputs; the seed counts only where the weights are random.
     ///
     /// # Errors
-    /// As [`load_pretrained`].
+    /// As [`load_pretrained`](crate::load_pretrained), and [`LearnerError::Precision`] where the device lacks the type.
     pub fn load(&self, seed: Seed, device: &Device) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
-        if self.random_weights {
-            random_pretrained(&self.directory, self.pooling, seed, device)
-        } else {
-            load_pretrained(&self.directory, self.pooling, device)
-        }
+        let values = if self.random_weights { Values::Random(seed) } else { Values::Checkpoint };
+        load(&self.directory, self.pooling, values, self.precision, device)
     }
 
     /// What prepares the model's inputs, without the model.
     ///
     /// # Errors
-    /// As [`load_pretrained`]; weights files are neither needed nor read.
+    /// As [`load_pretrained`](crate::load_pretrained); weights files are neither needed nor read.
     pub fn preprocessor(&self) -> Result<Preprocessor, LearnerError> {
         Kind::of(&self.directory, self.pooling)?.preprocessor(&self.directory)
     }
@@ -132,7 +139,10 @@ mod tests {
 
     fn base(path: &Path, pooling: Pooling) -> BaseModel {
         let path = path.to_owned();
-        ModelConfig { path, revision: None, pooling: Some(pooling), random_weights: false }.locate().unwrap()
+        let pooling = Some(pooling);
+        ModelConfig { path, revision: None, pooling, random_weights: false, dtype: Precision::Float32 }
+            .locate()
+            .unwrap()
     }
 
     #[test]

@@ -5,20 +5,21 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use burn_flex::FlexTensor;
 
 use super::buffers::{overwritten, recycle};
 use super::frozen_weight::{Forms, FrozenWeight, PackedWeight};
 use super::gemm::{Start, View, multiply};
 use super::optional::Optional;
-use super::storage::{dense, extents, is_fused, tensor};
+use super::storage::{dense, extents, is_fused_with, tensor};
 
-/// `x Wᵀ + bias` for a frozen `weight` `[d_out, d_in]` and a frozen `bias` `[d_out]`: only `x` gets a gradient.
+/// `x Wᵀ + bias` for a frozen `weight` `[d_out, d_in]`, of 16 or 32 bits, and a frozen `bias` `[d_out]`: only `x` gets a
+/// gradient.
 #[must_use]
 pub fn linear(x: Tensor<2>, weight: impl Into<FrozenWeight>, bias: Option<Tensor<1>>) -> Tensor<2> {
     let (weight, forms) = weight.into().into_parts();
-    if is_fused(&x) {
+    if is_fused_with(&x, &weight) {
         let (weight, bias) = (weight.into_dispatch(), Optional::new(bias));
         Tensor::from_dispatch(<Dispatch as LinearOperation>::linear(x.into_dispatch(), weight, forms, bias))
     } else {
@@ -28,10 +29,19 @@ pub fn linear(x: Tensor<2>, weight: impl Into<FrozenWeight>, bias: Option<Tensor
 
 /// The same function in plain tensor operations.
 pub(super) fn composite(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    let y = x.matmul(weight.detach().transpose());
+    let y = product(x, weight.detach().transpose());
     match bias {
         Some(bias) => y + bias.detach().unsqueeze(),
         None => y,
+    }
+}
+
+/// `x W` in `f32`, computed in the type that `W` is kept in where that has the range of `f32`.
+fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    match weight.dtype() {
+        DType::F32 => x.matmul(weight),
+        DType::BF16 => x.cast(DType::BF16).matmul(weight).cast(DType::F32),
+        _ => x.matmul(weight.cast(DType::F32)),
     }
 }
 

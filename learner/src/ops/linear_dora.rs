@@ -1,6 +1,6 @@
 //! A frozen linear layer with magnitude and direction trained apart (DoRA, arXiv 2402.09353).
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use super::{FrozenWeight, Lora, linear, linear_lora};
 
@@ -41,6 +41,7 @@ pub fn linear_dora(
 /// `‖w + s·Aᵀb‖² = ‖w‖² + 2·s·b·(A w) + s²·b·(A Aᵀ) b` for a row `w` of `W` and `b` of `B`.
 fn lengths(weight: &Tensor<2>, lora: &Lora) -> Tensor<3> {
     let (a, b, scale) = (lora.a.clone().detach(), lora.b.clone().detach(), lora.scale);
+    let weight = weight.clone().cast(DType::F32);
     let [groups, rank, d_in] = a.dims();
     let [d_out, _] = weight.dims();
     let frozen = (weight.clone() * weight.clone()).sum_dim(1);

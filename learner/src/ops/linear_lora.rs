@@ -14,7 +14,7 @@ use super::buffers::recycle;
 use super::frozen_weight::{Forms, FrozenWeight, PackedWeight};
 use super::linear;
 use super::optional::Optional;
-use super::storage::{dense, is_fused};
+use super::storage::{dense, is_fused_with};
 
 /// The low-rank branch of one layer (Hu et al. 2021, equation 3).
 ///
@@ -46,7 +46,7 @@ pub fn linear_lora(x: Tensor<2>, weight: impl Into<FrozenWeight>, bias: Option<T
     assert_eq!(lora.rows.iter().sum::<usize>(), x.dims()[0], "row counts must sum to the number of rows");
     assert_eq!(lora.rows.len(), lora.a.dims()[0], "every group of factors needs a row count");
     let (weight, forms) = weight.into().into_parts();
-    if !is_fused(&x) {
+    if !is_fused_with(&x, &weight) {
         return composite(x, weight, bias, lora);
     }
     let Lora { a, b, scale, rows, mask } = lora;

@@ -14,6 +14,11 @@ pub(super) fn is_fused(x: &Tensor<2>) -> bool {
     x.dtype() == DType::F32 && is_cpu(&x.device())
 }
 
+/// Whether the fused kernels run on `x` and this weight, which may be kept in another type.
+pub(super) fn is_fused_with(x: &Tensor<2>, weight: &Tensor<2>) -> bool {
+    is_fused(x) && weight.dtype() == DType::F32
+}
+
 /// A tensor that owns `values`.
 pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)

@@ -14,13 +14,33 @@ use crate::{Dataset, GroupedAdapter, Job, LearnerError, LocalOutcome, Model, Wat
 /// Each finished member's place and what became of it.
 pub(super) type Results = Vec<(usize, Result<LocalOutcome, LearnerError>)>;
 
-/// What all cohorts share.
+/// What all cohorts on one device share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) model: Arc<dyn Model>,
     pub(super) dataset: Arc<Dataset>,
     pub(super) watch: Watch,
     pub(super) pass_size: PassSize,
+    pub(super) gradient_checkpointing: bool,
+}
+
+impl Shared {
+    /// A device's part: the model on it, and the examples.
+    pub(super) fn new(model: Arc<dyn Model>, dataset: Arc<Dataset>) -> Self {
+        let (watch, pass_size) = (Watch::default(), PassSize::new(0));
+        Self { model, dataset, watch, pass_size, gradient_checkpointing: false }
+    }
+
+    /// The same on another device.
+    pub(super) fn on(&self, model: Arc<dyn Model>) -> Self {
+        Self {
+            model,
+            dataset: Arc::clone(&self.dataset),
+            watch: self.watch.clone(),
+            pass_size: PassSize::new(self.pass_size.get()),
+            gradient_checkpointing: self.gradient_checkpointing,
+        }
+    }
 }
 
 /// One client in a cohort.
@@ -170,5 +190,6 @@ impl<'a> Cohort<'a> {
 fn grouped(shared: &Shared, plan: &RoundPlan, members: &[Member<'_>]) -> Result<GroupedAdapter, LearnerError> {
     let starts: Vec<&Adapter> = members.iter().map(|member| member.start).collect();
     let train_head = plan.directive.head != HeadPolicy::Frozen;
-    GroupedAdapter::new(&starts, plan.directive.train, train_head, &shared.model.device())
+    let adapters = GroupedAdapter::new(&starts, plan.directive.train, train_head, &shared.model.device())?;
+    Ok(if shared.gradient_checkpointing { adapters.with_gradient_checkpointing() } else { adapters })
 }

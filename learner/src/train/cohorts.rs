@@ -32,7 +32,7 @@ impl LocalTrainer {
         order.chunk_by(alike).flat_map(cut).collect()
     }
 
-    /// As many clients as fill a pass, but on the CPU not so many that a thread has none.
+    /// As many clients as fill a pass, but not so many that a thread of the CPU or one of several GPUs has none.
     fn fitting(&self, jobs: &[Job], alike: &[usize]) -> usize {
         let rows = || alike.iter().flat_map(|&index| self.rows(&jobs[index]));
         let tokens: usize = rows().map(|&row| self.shared.dataset.token_count(row)).sum();
@@ -41,7 +41,7 @@ impl LocalTrainer {
         if is_cpu(&self.shared.model.device()) {
             together(CPU_TOKENS, step).min(alike.len().div_ceil(rayon::current_num_threads()))
         } else {
-            together(GPU_TOKENS, step)
+            together(GPU_TOKENS, step).min(alike.len().div_ceil(1 + self.others.len()))
         }
     }
 }

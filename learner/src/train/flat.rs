@@ -29,7 +29,7 @@ pub(super) fn set_values(adapters: &mut GroupedAdapter, values: &Tensor<2>) {
         let [groups, rows, columns] = parameter.value.dims();
         let end = start + rows * columns;
         let value = values.clone().slice([0..groups, start..end]).reshape([groups, rows, columns]);
-        parameter.value = value.autodiff().require_grad();
+        parameter.replace(value);
         start = end;
     }
 }

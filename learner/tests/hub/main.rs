@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use fedlora_learner::{Hub, HubError, HubName, HubSettings, ModelConfig, device};
+use fedlora_learner::{Hub, HubError, HubName, HubSettings, ModelConfig, Precision, device};
 
 use self::server::{COMMIT, REPOSITORY, Server};
 
@@ -63,7 +63,7 @@ fn name() -> HubName {
 }
 
 fn config(path: impl Into<PathBuf>) -> ModelConfig {
-    ModelConfig { path: path.into(), revision: None, pooling: None, random_weights: false }
+    ModelConfig { path: path.into(), revision: None, pooling: None, random_weights: false, dtype: Precision::Float32 }
 }
 
 #[test]

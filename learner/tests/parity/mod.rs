@@ -22,9 +22,14 @@ pub(crate) type Found = Vec<(String, Vec<f32>)>;
 
 /// Logits, losses and the gradient of every trained tensor, for every family with every kind of adapter.
 pub(crate) fn passes(device: &Device) -> Found {
+    passes_of(device, |family| World::load(family, device))
+}
+
+/// The same for the models that `load` makes of the families.
+pub(crate) fn passes_of(device: &Device, load: impl Fn(&str) -> World) -> Found {
     let mut found = Found::new();
     for family in FAMILIES {
-        let world = World::load(family, device);
+        let world = load(family);
         let batch = world.whole();
         for row in KINDS {
             let adapter = adapter(&*world.model, row.kind, 0.0);
@@ -38,6 +43,11 @@ pub(crate) fn passes(device: &Device) -> Found {
 
 /// The same for two clients in one pass, under dropout, and for every example by itself.
 pub(crate) fn groups(device: &Device) -> Found {
+    groups_of(device, |adapters| adapters)
+}
+
+/// The same with adapters that `change` was done to.
+pub(crate) fn groups_of(device: &Device, change: fn(GroupedAdapter) -> GroupedAdapter) -> Found {
     let mut found = Found::new();
     for family in FAMILIES {
         let world = World::load(family, device);
@@ -45,7 +55,7 @@ pub(crate) fn groups(device: &Device) -> Found {
         for row in KINDS {
             let adapters = [0.0, 0.7].map(|shift| adapter(&*world.model, row.kind, shift));
             let [one, other] = &adapters;
-            let clients = GroupedAdapter::new(&[one, other], Factors::Both, true, device).unwrap();
+            let clients = change(GroupedAdapter::new(&[one, other], Factors::Both, true, device).unwrap());
             let owners: Vec<usize> = (0..count).map(|example| usize::from(example > 0)).collect();
             let examples = clients.per_example(&owners);
             let clients = clients.with_examples(vec![1, count - 1]);
@@ -119,6 +129,21 @@ pub(crate) fn compare(found: &Found, expected: &Found, tolerance: f32) -> f32 {
             assert!(gap <= tolerance, "{name} [{index}]: {found}, expected {expected}: {gap:.1e} of the largest value");
             largest = largest.max(gap);
         }
+    }
+    largest
+}
+
+/// Holds the length of every difference against that of the vector that is expected. Returns the largest ratio.
+pub(crate) fn compare_lengths(found: &Found, expected: &Found, tolerance: f32) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let length = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let mut largest = 0.0_f32;
+    for ((name, found), (expected_name, expected)) in found.iter().zip(expected) {
+        assert_eq!((name, found.len()), (expected_name, expected.len()));
+        let gaps: Vec<f32> = found.iter().zip(expected).map(|(found, expected)| found - expected).collect();
+        let ratio = length(&gaps) / length(expected).max(f32::MIN_POSITIVE);
+        assert!(ratio <= tolerance, "{name}: {ratio:.1e} of its length");
+        largest = largest.max(ratio);
     }
     largest
 }

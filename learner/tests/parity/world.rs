@@ -1,14 +1,18 @@
 //! Tiny models on a device, examples for them, and adapters.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Tensor};
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Seed, Tensor};
 use fedlora_learner::{
-    Batch, Dataset, Device, Model, Pooling, Preprocessor, Tokens, data::Sequence, load_pretrained, target_modules,
+    Batch, Dataset, Device, LearnerError, Model, ModelConfig, Pooling, Precision, Preprocessor, Tokens, data::Sequence,
+    target_modules,
 };
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 use serde::Deserialize;
 
 /// Folders of the models, one of each family.
@@ -46,13 +50,39 @@ struct Examples {
 
 impl World {
     pub(crate) fn load(family: &str, device: &Device) -> Self {
-        let directory = directory(family);
+        Self::load_as(family, Precision::Float32, device)
+    }
+
+    /// The model with matrices of a precision.
+    pub(crate) fn load_as(family: &str, precision: Precision, device: &Device) -> Self {
+        Self::try_load_as(family, precision, device).unwrap()
+    }
+
+    /// The same, where the device may lack the precision.
+    pub(crate) fn try_load_as(family: &str, precision: Precision, device: &Device) -> Result<Self, LearnerError> {
+        Self::load_from(&directory(family), family, precision, device)
+    }
+
+    /// The same in 32 bits whose weights were rounded before, in a copy of the model's files.
+    pub(crate) fn load_rounded(family: &str, round: fn(f32) -> f32, device: &Device) -> Self {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(directory(family)).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            let is_weights = path.extension().is_some_and(|extension| extension == "safetensors");
+            let bytes = if is_weights { with_rounded_matrices(&bytes, round) } else { bytes };
+            fs::write(copy.path().join(path.file_name().unwrap()), bytes).unwrap();
+        }
+        Self::load_from(copy.path(), family, Precision::Float32, device).unwrap()
+    }
+
+    fn load_from(directory: &Path, family: &str, dtype: Precision, device: &Device) -> Result<Self, LearnerError> {
         // The families' own classifiers, where they have one, have more layers than others.
         let pooling = ["tiny_bert", "tiny_roberta", "tiny_distilbert"].contains(&family).then_some(Pooling::Pooler);
-        let (model, preprocessor) = load_pretrained(&directory, pooling, device).unwrap();
-        let examples: Examples =
-            serde_json::from_slice(&std::fs::read(directory.join("reference.json")).unwrap()).unwrap();
-        Self { model, dataset: Arc::new(examples.dataset(&preprocessor)) }
+        let config = ModelConfig { path: directory.to_owned(), revision: None, pooling, random_weights: false, dtype };
+        let (model, preprocessor) = config.locate()?.load(Seed(0), device)?;
+        let examples: Examples = serde_json::from_slice(&fs::read(directory.join("reference.json")).unwrap()).unwrap();
+        Ok(Self { model, dataset: Arc::new(examples.dataset(&preprocessor)) })
     }
 
     /// All examples as one batch.
@@ -79,6 +109,32 @@ impl Examples {
                 Dataset::causal(&sequences).unwrap()
             }
         }
+    }
+}
+
+/// A weights file in 32 bits with all its matrices rounded; other tensors have the values that they had.
+fn with_rounded_matrices(file: &[u8], round: fn(f32) -> f32) -> Vec<u8> {
+    let tensors = SafeTensors::deserialize(file).unwrap();
+    let values = |view: &TensorView<'_>| -> Vec<u8> {
+        let is_matrix = view.shape().len() == 2;
+        widened(view)
+            .into_iter()
+            .flat_map(|value| (if is_matrix { round(value) } else { value }).to_le_bytes())
+            .collect()
+    };
+    let rounded: Vec<_> = tensors.iter().map(|(name, view)| (name, view.shape().to_vec(), values(&view))).collect();
+    let view = |(name, shape, values)| (name, TensorView::new(Dtype::F32, shape, values).unwrap());
+    serialize(rounded.iter().map(|(name, shape, values)| view((*name, shape.clone(), values.as_slice()))), None)
+        .unwrap()
+}
+
+fn widened(view: &TensorView<'_>) -> Vec<f32> {
+    let halves = || view.data().as_chunks::<2>().0.iter().copied();
+    match view.dtype() {
+        Dtype::F32 => view.data().as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect(),
+        Dtype::F16 => halves().map(|value| f16::from_le_bytes(value).to_f32()).collect(),
+        Dtype::BF16 => halves().map(|value| bf16::from_le_bytes(value).to_f32()).collect(),
+        other => panic!("{other}"),
     }
 }
 

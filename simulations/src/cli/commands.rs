@@ -11,6 +11,7 @@ use std::{
 
 use fedlora_aggregation::{METHODS, Method};
 use fedlora_client::cli::devices;
+use fedlora_coordinator::config::ConfigError;
 use fedlora_learner::Device;
 use serde_json::json;
 
@@ -22,7 +23,7 @@ use crate::{
     SimulationError, builtin,
     config::{self, Config},
     deployed,
-    experiment::{Clients, Material},
+    experiment::{Clients, Devices, Material},
     observer::{Bar, Observer},
     pretraining::{self, PretrainConfig},
     record,
@@ -76,8 +77,15 @@ fn open(device: &str) -> Result<Device, SimulationError> {
     devices::open(device).map_err(SimulationError::Device)
 }
 
-fn material(config: &Config, device: &Device) -> Result<(Material, Clients), SimulationError> {
-    let material = Material::load(config, device)?;
+/// The devices of these names, at least one.
+fn open_all(names: &[String]) -> Result<Devices, SimulationError> {
+    let (first, others) = names.split_first().ok_or(ConfigError::invalid("--device", "must name a device"))?;
+    let others = others.iter().map(|name| open(name)).collect::<Result<_, _>>()?;
+    Ok(Devices { first: open(first)?, others })
+}
+
+fn material(config: &Config, devices: &Devices) -> Result<(Material, Clients), SimulationError> {
+    let material = Material::load(config, devices)?;
     if material.left_out > 0 {
         let (rows, length) = (material.left_out, config.data.source.max_length);
         eprintln!("warning: rows left out: {rows}; prompts leave no room for a response in {length} tokens");
@@ -109,7 +117,7 @@ fn interrupt() -> Arc<AtomicBool> {
 fn run_one(args: &RunArgs) -> Result<Answer, SimulationError> {
     let config = load(&args.config)?;
     let output = output(&args.out, &config);
-    let (material, clients) = material(&config, &open(&args.out.device)?)?;
+    let (material, clients) = material(&config, &open_all(&args.out.device)?)?;
     let interrupted = interrupt();
     let run = match args.link {
         LinkArg::Direct => runner::run,
@@ -149,8 +157,8 @@ fn play(rows: &[study::Row], config: &Config, seeds: &[u64], out: &OutArgs) -> R
     let seeds = if seeds.is_empty() { vec![config.run.seed] } else { seeds.to_vec() };
     let output = output(out, config);
     let interrupted = interrupt();
-    let device = open(&out.device)?;
-    let load = |config: &Config| material(config, &device);
+    let devices = open_all(&out.device)?;
+    let load = |config: &Config| material(config, &devices);
     let comparison = study::play(rows, &seeds, &load, &output, &bar, &interrupted)?;
     Ok(compared(&comparison, &output.directory, &interrupted))
 }
@@ -226,7 +234,7 @@ fn methods() -> Answer {
 fn quickstart(args: &QuickstartArgs) -> Result<Answer, SimulationError> {
     let config = builtin::quickstart()?;
     let directory = args.out.clone().unwrap_or_else(|| free_directory(Path::new("runs/quickstart")));
-    let out = OutArgs { out: Some(directory), resume: args.resume, device: AUTO.to_owned() };
+    let out = OutArgs { out: Some(directory), resume: args.resume, device: vec![AUTO.to_owned()] };
     let mut answer = play(&study::methods(&config, &group("all"))?, &config, &args.seeds, &out)?;
     if answer.exit_code == 0 {
         answer.text += NEXT;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{DeployedError, error::ClientFailure, gate::Gate, hub::Hub};
 use crate::{
+    config::Config,
     experiment::{Clients, Material},
     states::States,
 };
@@ -38,7 +39,7 @@ impl Players {
         hub: &Hub,
         material: &Material,
         clients: &Clients,
-        micro_batch_size: usize,
+        config: &Config,
         base_model: Digest,
         states: &States,
         gate: &Arc<Gate>,
@@ -51,10 +52,12 @@ impl Players {
         let mut players = Self { threads: Vec::new(), stops: Vec::new(), failure: Failure::default() };
         for (&client, rows) in &clients.train {
             let link = hub.link(client, base_model, rows.len() as u64)?;
-            let trainer =
-                LocalTrainer::new(Arc::clone(&material.model), Arc::clone(&material.train), Arc::clone(&shards));
+            let model = Arc::clone(material.model_of(client));
+            let trainer = LocalTrainer::new(model, Arc::clone(&material.train), Arc::clone(&shards))?
+                .with_micro_batch_size(config.micro_batch_size)
+                .with_gradient_checkpointing(config.gradient_checkpointing)
+                .with_randomness(Randomness::Seed);
             let (gate, pool, notes) = (Arc::clone(gate), Arc::clone(&pool), notes.clone());
-            let trainer = trainer?.with_micro_batch_size(micro_batch_size).with_randomness(Randomness::Seed);
             let trainer = Gated { trainer, pool, gate, notes };
             players.spawn(client, link, trainer, states.clone());
         }

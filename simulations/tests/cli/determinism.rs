@@ -83,3 +83,23 @@ fn another_seed_gives_another_adapter() {
     };
     assert_ne!(digest("one", 1), digest("two", 2));
 }
+
+#[test]
+fn several_devices_give_the_bytes_of_one_whatever_the_type_of_the_weights() {
+    let place = Place::with_sentences();
+    let one = results(&place, "one", "--device cpu");
+    assert!(one == results(&place, "two", "--device cpu,cpu --threads 2"));
+    assert!(one == results(&place, "deployed", "--device cpu,cpu --link grpc"));
+    let half = results(&place, "half", "--set model.dtype=bfloat16");
+    assert!(half.1 != one.1, "weights of 16 bits train something else");
+    let settings = "--set model.dtype=bfloat16 --set gradient-checkpointing=true --device cpu,cpu,cpu";
+    assert!(half == results(&place, "half-on-three", settings));
+}
+
+#[test]
+fn the_model_that_ships_with_the_program_is_on_one_device_in_32_bits() {
+    let place = Place::with_digits();
+    place.sim("run job.toml --out run --set model.dtype=float16").fails(2, &["model.dtype", "float32"]);
+    place.sim("run job.toml --out run --device cpu,cpu").fails(2, &["--device", "one device"]);
+    assert!(!place.exists("run"));
+}

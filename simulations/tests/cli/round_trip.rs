@@ -13,7 +13,8 @@ use crate::support::Place;
 fn exported(place: &Place, name: &str) -> Adapter {
     let data = format!("data.path={}", place.path("data").display());
     let config = config::load(&place.path("run/config.toml"), &[data]).expect("the run's configuration is valid");
-    let material = Material::load(&config, &device("cpu").expect("a processor")).expect("the run's material is there");
+    let material =
+        Material::load(&config, &device("cpu").expect("a processor").into()).expect("the run's material is there");
     let spec = material.spec(&config).expect("the run had a specification");
     let init = config.run.method().expect("known").init.unwrap_or(config.run.lora.init_lora_weights);
     // A seed that is not the run's: what the files lack would come from here and change the digest.

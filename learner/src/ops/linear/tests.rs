@@ -1,4 +1,4 @@
-use burn::tensor::Device;
+use burn::tensor::{DType, Device, Tensor};
 
 use super::super::testing::{assert_close, bits, constant, leaf, on_threads, values, weighted_sum};
 use super::*;
@@ -63,4 +63,28 @@ fn linear_without_inputs_is_its_bias_whatever_its_memory_held_before() {
         let (x, weight) = (constant([300, 0], 1), constant([100, 0], 2));
         assert!(values(linear(x, weight, bias)).iter().all(|value| value.to_bits() == expected.to_bits()));
     }
+}
+
+#[test]
+fn weights_of_16_bits_give_what_their_values_give_in_32() {
+    // Whole numbers below 2^8: bfloat16 holds them, their products and the sums of these.
+    let whole = |shape: [usize; 2], seed| (constant(shape, seed) * 3.0).round();
+    let (x, weight) = (whole([6, 5], 1), whole([4, 5], 2));
+    for dtype in [DType::BF16, DType::F16] {
+        let run = |weight: Tensor<2>| {
+            let x = x.clone().require_grad();
+            let y = linear(x.clone(), weight, None);
+            let gradients = y.clone().sum().backward();
+            (bits(y), bits(x.grad(&gradients).unwrap()))
+        };
+        assert_eq!(run(weight.clone().cast(dtype)), run(weight.clone()), "{dtype:?}");
+    }
+}
+
+#[test]
+fn products_with_bfloat16_round_their_inputs_and_those_with_float16_do_not() {
+    let x = Tensor::<2>::from_data([[1.0 + 1.0 / 512.0]], &Device::flex());
+    let one = |dtype| Tensor::<2>::ones([1, 1], &Device::flex()).cast(dtype);
+    assert_eq!(values(linear(x.clone(), one(DType::BF16), None)), [1.0]);
+    assert_eq!(values(linear(x.clone(), one(DType::F16), None)), values(x));
 }

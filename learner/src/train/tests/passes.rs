@@ -111,9 +111,20 @@ impl World {
         RoundPlan { local, ..plan }
     }
 
-    /// All clients' training.
+    /// All clients' training on one device.
     fn results(
         &self,
+        plan: RoundPlan,
+        micro_batch_size: usize,
+        cohort_size: usize,
+    ) -> Vec<Result<LocalOutcome, LearnerError>> {
+        self.results_on(1, plan, micro_batch_size, cohort_size)
+    }
+
+    /// All clients' training on so many devices.
+    fn results_on(
+        &self,
+        devices: usize,
         plan: RoundPlan,
         micro_batch_size: usize,
         cohort_size: usize,
@@ -124,7 +135,8 @@ impl World {
         let (model, dataset) = (Arc::clone(&self.model), Arc::clone(&self.dataset));
         let trainer = LocalTrainer::new(model, dataset, Arc::clone(&self.shards)).unwrap();
         let trainer = trainer.with_cohort_size(cohort_size).with_micro_batch_size(micro_batch_size);
-        trainer.with_randomness(Randomness::Seed).train(&jobs)
+        let copies = (1..devices).map(|_| Arc::clone(&self.model));
+        trainer.with_copies(copies).with_randomness(Randomness::Seed).train(&jobs)
     }
 
     fn train(&self, micro_batch_size: usize, cohort_size: usize) -> Vec<LocalOutcome> {
@@ -170,6 +182,20 @@ fn a_step_of_several_passes_is_the_step_of_one() {
         }
     }
     assert_eq!(world.train(100, 2), whole, "one pass is one pass");
+}
+
+#[test]
+fn several_devices_train_what_one_trains() {
+    let world = World::new(usize::MAX);
+    let on = |devices, micro_batch_size, cohort_size| -> Vec<LocalOutcome> {
+        let results = world.results_on(devices, world.plan(None), micro_batch_size, cohort_size);
+        results.into_iter().map(Result::unwrap).collect()
+    };
+    for devices in [2, 3, 9] {
+        for (micro_batch_size, cohort_size) in [(0, 1), (0, 2), (3, 0)] {
+            assert_eq!(on(devices, micro_batch_size, cohort_size), on(1, micro_batch_size, cohort_size), "{devices}");
+        }
+    }
 }
 
 #[test]
