@@ -5,8 +5,9 @@
 use std::fmt::Write;
 
 use crate::{
-    fake::{Known, busy, model_json},
+    fake::Known,
     program::Place,
+    samples::{busy, model_json},
 };
 
 const RUN: &str = "num-rounds = 3\nlearning-rate = 0.1\nlora.r = 2\nmethod.name = 'fedavg'\n";

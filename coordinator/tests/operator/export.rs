@@ -5,8 +5,9 @@ use std::fs;
 use fedlora_adapter::{PeftOptions, write_peft};
 
 use crate::{
-    fake::{Known, adapter, busy},
+    fake::Known,
     program::Place,
+    samples::{adapter, busy},
 };
 
 #[test]

@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 
 use crate::{
-    fake::{busy, model_json},
     program::{Outcome, Place, program},
+    samples::{busy, model_json},
 };
 
 const RUN: &str = "num-rounds = 3\nlearning-rate = 0.1\nlora.r = 2\nmethod.name = 'fedavg'\n";

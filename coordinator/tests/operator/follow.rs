@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    fake::{Known, busy, current, event, metrics, open, published},
+    fake::Known,
     program::Place,
+    samples::{busy, current, event, metrics, open, published},
 };
 
 /// Nothing here takes that long; a stream that hangs fails its test instead of blocking it.

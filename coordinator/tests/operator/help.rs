@@ -3,8 +3,8 @@
 use clap::Command;
 use fedlora_coordinator::cli::Cli;
 
-use crate::fake::busy;
 use crate::program::{Outcome, Place, program};
+use crate::samples::busy;
 
 /// Every command with its words, groups included.
 fn commands() -> Vec<(String, Command)> {

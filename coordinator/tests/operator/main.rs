@@ -11,4 +11,5 @@ mod follow;
 mod help;
 mod program;
 mod roles;
+mod samples;
 mod tls;

@@ -1,8 +1,8 @@
 //! Who may call what.
 
 use crate::{
-    fake::busy,
     program::{Outcome, Place},
+    samples::busy,
 };
 
 const LOOKS: [&str; 11] = [

@@ -25,8 +25,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Server, server::Connected};
 
 use crate::{
-    fake::busy,
     program::{Outcome, Place, program},
+    samples::busy,
 };
 
 /// An authority that signs what a test wants.
