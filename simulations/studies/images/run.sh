@@ -23,5 +23,12 @@ study() {
 }
 
 study digits digit-sources-vit vit "$digits" ffa-lora,flexlora,lora-fair,fedsa-lora
+# FFA-LoRA with a head that all train, as it is in the other methods' rows.
+for seed in 1 2 3; do
+    directory="$out/ffa-shared-head/seed-$seed"
+    [ -f "$directory/metrics_summary.json" ] ||
+        fedlora-sim run "$configs/digit-sources-vit.toml" --out "$directory" --seed "$seed" --set method.name=ffa-lora \
+            --set method.head=shared --set "model.path=$out/vit" --set "data.path=$digits"
+done
 study fashion-vit fashion-mnist-vit vit "$fashion" ffa-lora,flexlora,lora-fair,fedsa-lora
 study fashion-mixer fashion-mnist-mixer mixer "$fashion" ffa-lora,flexlora,lora-fair,fedsa-lora
