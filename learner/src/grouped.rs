@@ -263,3 +263,6 @@ fn leaf(value: Tensor<3>, strategy: Option<GradientCheckpointingStrategy>) -> Te
     }
     .require_grad()
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     /// The run that the client was told of.
     pub(super) run: Option<RunId>,
-    /// The round that the client was given work for, in this session or the one before.
+    /// The round that the client was given work for, since it connected or the time before.
     pub(super) task: Option<(RunId, RoundId)>,
     /// The round being trained and the steps done in it.
     pub(super) progress: Option<(RoundId, u64)>,

@@ -17,8 +17,8 @@ pub enum Precision {
     /// 16 bits with the range of 32. Products with frozen weights take inputs and give outputs of this type, which is what
     /// GPUs compute fastest.
     Bfloat16,
-    /// 16 bits that end at 65,504, below which gradients vanish early and which outputs may pass: only the weights are kept
-    /// so, and are widened for each product.
+    /// 16 bits for values from 6e-8 to 65,504. Gradients can be smaller and outputs larger, so only the weights are kept so,
+    /// and are widened for each product.
     Float16,
 }
 

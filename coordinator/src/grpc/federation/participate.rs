@@ -171,7 +171,7 @@ impl<R: Rounds> Session<R> {
                 self.send(Down::RunFinished(RunFinished { run_id: run.0, status })).await
             }
             Some(Push::End(reason)) => Err(CallError::Ended { reason }),
-            // The engine is gone, or has forgotten this session.
+            // The engine is gone, or has forgotten the client.
             None => Err(CallError::Ended { reason: "draining" }),
         }
     }
