@@ -33,7 +33,7 @@ pub struct JoinConfig {
     pub threads: usize,
     /// Examples in one pass through the model at most; 0 for all of a step's.
     pub micro_batch_size: usize,
-    /// Compute again in the backward pass what is cheap to compute, in place of keeping it.
+    /// Keep each layer's input alone for the backward pass, which computes the layer again.
     pub gradient_checkpointing: bool,
     /// Where to train: `auto`, `cpu`, or a GPU by its name, as `devices` lists them.
     pub device: String,

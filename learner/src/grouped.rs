@@ -3,16 +3,18 @@
 //! Group `g` sees the rows of its own examples only, so that one pass over the shared base trains all clients as if
 //! each trained alone.
 
+mod checkpoints;
 mod head;
 mod host;
 mod vera;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burn::tensor::{Device, GradientCheckpointingStrategy, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Directive, Factors, HeadPolicy, ModuleName, Side, names};
 
-use self::vera::Projections;
+pub(crate) use self::checkpoints::{Checkpointing, without_graph};
+use self::{checkpoints::Checkpoints, vera::Projections};
 use crate::{LearnerError, eva::InputRecorder, ops::Lora};
 
 /// Which tensor of an adapter.
@@ -58,7 +60,7 @@ pub struct Parameter {
 impl Parameter {
     /// Puts other values of the same shape in place of the trained tensor's, as a leaf of a new graph.
     pub(crate) fn replace(&mut self, value: Tensor<3>) {
-        self.value = leaf(value, self.value.gradient_checkpointing_strategy());
+        self.value = leaf(value);
     }
 }
 
@@ -74,6 +76,8 @@ pub struct GroupedAdapter {
     examples: Vec<usize>,
     /// Takes down what goes into the adapted layers.
     recorder: Option<InputRecorder>,
+    /// The layers of the last pass, if the backward pass is to compute them again.
+    checkpoints: Option<Arc<Checkpoints>>,
 }
 
 impl GroupedAdapter {
@@ -92,7 +96,7 @@ impl GroupedAdapter {
         }
         let (trained, frozen): (Vec<_>, Vec<_>) =
             host::keys(spec).into_iter().partition(|key| key.is_trained(spec, train, train_head));
-        let leaf = |key: ParameterKey| Parameter { value: leaf(host::stack(adapters, &key, device), None), key };
+        let leaf = |key: ParameterKey| Parameter { value: leaf(host::stack(adapters, &key, device)), key };
         let constant = |key: ParameterKey| Parameter { value: host::stack(adapters, &key, device), key };
         let count = trained.len();
         let parameters: Vec<_> = trained.into_iter().map(leaf).chain(frozen.into_iter().map(constant)).collect();
@@ -105,18 +109,15 @@ impl GroupedAdapter {
             places: Arc::new(places),
             examples: vec![1; adapters.len()],
             recorder: None,
+            checkpoints: None,
         })
     }
 
-    /// Lets the backward pass compute again what is cheap to compute, in place of keeping it (burn's balanced gradient
-    /// checkpointing). The CPU's fused operations keep nothing of that kind.
+    /// Lets forward passes keep each layer's input alone; the backward pass, [`GroupedAdapter::gradients`], computes the
+    /// rest again. Gradients are the same to the bit.
     #[must_use]
-    pub fn with_gradient_checkpointing(mut self) -> Self {
-        for parameter in self.parameters_mut() {
-            let value = parameter.value.clone().inner();
-            parameter.value = leaf(value, Some(GradientCheckpointingStrategy::Balanced));
-        }
-        self
+    pub fn with_gradient_checkpointing(self) -> Self {
+        Self { checkpoints: Some(Arc::default()), ..self }
     }
 
     /// The specification that all groups share.
@@ -186,18 +187,19 @@ impl GroupedAdapter {
         let copy = |(place, parameter): (usize, &Parameter)| {
             let value = parameter.value.clone();
             let is_trained = place < self.trained;
-            let strategy = value.gradient_checkpointing_strategy();
             let value = if is_trained { value.inner() } else { value };
             let indices =
                 Tensor::<1, Int>::from_data(TensorData::new(indices.clone(), [owners.len()]), &value.device());
             let value = value.select(0, indices);
-            let value = if is_trained { leaf(value, strategy) } else { value };
+            let value = if is_trained { leaf(value) } else { value };
             Parameter { key: parameter.key.clone(), value }
         };
         Self {
             origins: Arc::new(owners.iter().map(|&owner| self.origins[owner].clone()).collect()),
             parameters: self.parameters.iter().enumerate().map(copy).collect(),
             examples: vec![1; owners.len()],
+            // Passes of their own.
+            checkpoints: self.checkpoints.as_ref().map(|_| Arc::default()),
             ..self.clone()
         }
     }
@@ -255,13 +257,8 @@ impl GroupedAdapter {
 }
 
 /// A trained tensor of a new graph.
-fn leaf(value: Tensor<3>, strategy: Option<GradientCheckpointingStrategy>) -> Tensor<3> {
-    let value = value.autodiff();
-    match strategy {
-        Some(strategy) => value.with_gradient_checkpointing_strategy(strategy),
-        None => value,
-    }
-    .require_grad()
+fn leaf(value: Tensor<3>) -> Tensor<3> {
+    value.autodiff().require_grad()
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl LocalTrainer {
         self
     }
 
-    /// Lets backward passes compute again what is cheap to compute, in place of keeping it
+    /// Lets forward passes keep each layer's input alone, and backward passes compute the layers again
     /// ([`GroupedAdapter::with_gradient_checkpointing`](crate::GroupedAdapter::with_gradient_checkpointing)).
     #[must_use]
     pub fn with_gradient_checkpointing(mut self, wanted: bool) -> Self {

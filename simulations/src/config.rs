@@ -40,8 +40,8 @@ pub struct Config {
     /// passes, whose gradients add up to the same: less memory, the same training.
     #[serde(default)]
     pub micro_batch_size: usize,
-    /// Compute again in the backward pass what is cheap to compute, in place of keeping it: GPUs need less memory and more
-    /// time. The CPU's own operations keep nothing of that kind.
+    /// Keep each layer's input alone for the backward pass, which computes the layer again: less memory, more time, the same
+    /// bytes.
     #[serde(default)]
     pub gradient_checkpointing: bool,
     /// Whether a person's rows may be at several clients: then what all clients release about them adds up.

@@ -48,7 +48,7 @@ pub struct JobConfig {
     pub local: LocalHyperparameters,
     /// Examples in one pass through the model at most; 0 for all of a step's.
     pub micro_batch_size: usize,
-    /// Compute again in the backward pass what is cheap to compute, in place of keeping it.
+    /// Keep each layer's input alone for the backward pass, which computes the layer again.
     pub gradient_checkpointing: bool,
     /// The adapter.
     pub lora: LoraConfig,

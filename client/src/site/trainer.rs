@@ -66,7 +66,7 @@ impl SiteTrainer {
         self
     }
 
-    /// Lets backward passes compute again what is cheap to compute, in place of keeping it.
+    /// Lets forward passes keep each layer's input alone, and backward passes compute the layers again.
     #[must_use]
     pub fn with_gradient_checkpointing(mut self, wanted: bool) -> Self {
         self.gradient_checkpointing = wanted;

@@ -65,9 +65,10 @@ impl Bert {
         let mut x = self.embeddings.forward(pass, tokens);
         let Some((last, layers)) = self.layers.split_last() else { return x };
         for layer in layers {
-            x = layer.normalised_after(pass, x);
+            x = pass.layer(layer, x, Block::normalised_after);
         }
-        if first_rows { last.normalised_after_first_rows(pass, x) } else { last.normalised_after(pass, x) }
+        let forward = if first_rows { Block::normalised_after_first_rows } else { Block::normalised_after };
+        pass.layer(last, x, forward)
     }
 }
 

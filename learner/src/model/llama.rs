@@ -72,13 +72,17 @@ impl Llama {
         let angles = self.config.rope.angles(0..longest, &self.device()).at(positions);
         let mut x = self.embed(tokens);
         for (index, layer) in self.layers.iter().enumerate() {
-            let mut mixed = layer.attend(pass, &x, &angles);
-            if index + 1 == self.layers.len() {
-                // Nobody looks at the other rows any more.
-                let kept = pass.keep_rows(rows, counts.clone());
-                (x, mixed) = (kept.of(x), kept.of(mixed));
-            }
-            x = layer.finish(pass, x, mixed);
+            // Behind the last layer nobody looks at the other rows any more.
+            let kept = (index + 1 == self.layers.len()).then(|| (rows.to_vec(), counts.clone()));
+            let angles = angles.clone();
+            x = pass.layer(layer, x, move |layer, pass, mut x| {
+                let mut mixed = layer.attend(pass, &x, &angles);
+                if let Some((rows, counts)) = &kept {
+                    let kept = pass.keep_rows(rows, counts.clone());
+                    (x, mixed) = (kept.of(x), kept.of(mixed));
+                }
+                layer.finish(pass, x, mixed)
+            });
         }
         self.norm.apply(x)
     }

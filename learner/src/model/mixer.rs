@@ -33,7 +33,7 @@ pub struct Mixer {
     frozen: FrozenLayers,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct MixerBlock {
     token_norm: Norm,
     tokens: Mlp,
@@ -42,7 +42,7 @@ struct MixerBlock {
 }
 
 /// Two linear layers with a GELU between them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Mlp {
     up: Linear,
     down: Linear,
@@ -78,7 +78,7 @@ impl Mixer {
         let mut pass = pass(vec![each; *count]);
         let mut x = pass.linear(Tensor::from_data(values, &self.device()), &self.stem);
         for block in &self.blocks {
-            x = block.forward(&mut pass, x, each);
+            x = pass.layer(block, x, move |block, pass, x| block.forward(pass, x, each));
         }
         ops::mean_rows(pass.norm(x, &self.norm), pass.lengths())
     }

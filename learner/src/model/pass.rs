@@ -3,7 +3,11 @@
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use super::{linear::Linear, weights::Norm};
-use crate::{DropoutMasks, GroupedAdapter, ops};
+use crate::{
+    DropoutMasks, GroupedAdapter,
+    grouped::{Checkpointing, without_graph},
+    ops,
+};
 
 /// What the layers of one forward pass share.
 #[derive(Debug)]
@@ -16,6 +20,10 @@ pub(super) struct Pass<'a> {
     rows: Vec<usize>,
     /// Whether gradients reach the weights; frozen weights, the rule, go through the fused operations.
     trains_weights: bool,
+    /// Where layers are noted whose inputs alone are kept.
+    checkpointing: Option<Checkpointing>,
+    /// Whether an adapter has had a part in it so far.
+    adapted: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -28,7 +36,15 @@ impl<'a> Pass<'a> {
         adapters: Option<&'a GroupedAdapter>,
         dropout: Option<&'a mut DropoutMasks>,
     ) -> Self {
-        let mut pass = Self { adapters, dropout, lengths: Vec::new(), rows: Vec::new(), trains_weights: false };
+        let mut pass = Self {
+            adapters,
+            dropout,
+            lengths: Vec::new(),
+            rows: Vec::new(),
+            trains_weights: false,
+            checkpointing: adapters.and_then(GroupedAdapter::checkpointing),
+            adapted: false,
+        };
         pass.set_lengths(lengths);
         pass
     }
@@ -43,6 +59,44 @@ impl<'a> Pass<'a> {
         &self.lengths
     }
 
+    /// A layer of the model. Under gradient checkpointing it is computed without a graph, and once more, with one, when
+    /// gradients are taken: what follows must see nothing of it but the output.
+    ///
+    /// Layers below the first adapted one need no gradients and are computed once.
+    pub(super) fn layer<L: Clone + Send + 'static>(
+        &mut self,
+        layer: &L,
+        x: Tensor<2>,
+        forward: impl Fn(&L, &mut Pass<'_>, Tensor<2>) -> Tensor<2> + Send + 'static,
+    ) -> Tensor<2> {
+        let Some(Checkpointing { checkpoints, trained, constant }) = self.checkpointing.clone() else {
+            return forward(layer, self, x);
+        };
+        let (lengths, mut dropout) = (self.lengths.clone(), self.dropout.as_deref().cloned());
+        let y = self.with_adapters(&constant, |pass| forward(layer, pass, without_graph(x.clone())));
+        if !self.adapted {
+            return y;
+        }
+        let layer = layer.clone();
+        checkpoints.keep(y, move || forward(&layer, &mut Pass::new(lengths, Some(&trained), dropout.as_mut()), deep(x)))
+    }
+
+    /// Does a part of the pass with these adapters, which have as many groups and examples as the pass's own.
+    fn with_adapters<T>(&mut self, adapters: &GroupedAdapter, part: impl FnOnce(&mut Pass<'_>) -> T) -> T {
+        let mut pass = Pass {
+            adapters: Some(adapters),
+            dropout: self.dropout.as_deref_mut(),
+            lengths: std::mem::take(&mut self.lengths),
+            rows: std::mem::take(&mut self.rows),
+            trains_weights: false,
+            checkpointing: None,
+            adapted: self.adapted,
+        };
+        let result = part(&mut pass);
+        (self.lengths, self.rows, self.adapted) = (pass.lengths, pass.rows, pass.adapted);
+        result
+    }
+
     /// The layer, with its adapter if it has one.
     pub(super) fn linear(&mut self, x: Tensor<2>, layer: &Linear) -> Tensor<2> {
         if self.trains_weights {
@@ -53,6 +107,7 @@ impl<'a> Pass<'a> {
         let Some(adapters) = self.adapters.filter(|adapters| adapters.adapts(&layer.name)) else {
             return ops::linear(x, layer.weight.clone(), bias);
         };
+        self.adapted = true;
         adapters.see(&layer.name, &x);
         let weight = layer.base(adapters.spec());
         let width = x.dims()[1];
@@ -142,6 +197,13 @@ impl<'a> Pass<'a> {
         assert!(rest.is_empty(), "the groups have fewer examples than the batch");
         (self.lengths, self.rows) = (lengths, rows);
     }
+}
+
+/// The same values farther from the leaves of their graph than any factor of an adapter is. burn adds gradients up in the
+/// order of that distance: a layer by itself must add as it does behind others.
+fn deep(x: Tensor<2>) -> Tensor<2> {
+    let [rows, width] = x.dims();
+    x.reshape([1, rows, width]).reshape([rows, width])
 }
 
 /// Places of the rows that a pass goes on with.

@@ -164,10 +164,10 @@ impl Vit {
         // At least one layer: sizes were checked.
         if let Some((last, layers)) = self.layers.split_last() {
             for layer in layers {
-                x = layer.normalised_before(pass, x);
+                x = pass.layer(layer, x, Block::normalised_before);
             }
             let first = self.pooling == Pooling::Cls;
-            x = if first { last.normalised_before_first_rows(pass, x) } else { last.normalised_before(pass, x) };
+            x = pass.layer(last, x, if first { Block::normalised_before_first_rows } else { Block::normalised_before });
         }
         if self.pools_first { x } else { pass.norm(x, &self.norm) }
     }

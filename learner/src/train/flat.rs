@@ -3,7 +3,7 @@
 //! Norms, optimisers and regrouping then are a few operations on one tensor rather than on some dozen small ones, and
 //! "one norm over all trained tensors of one client" is the norm of a row.
 
-use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use fedlora_adapter::Side;
 
 use crate::{GroupedAdapter, Parameter, ParameterKey};
@@ -13,13 +13,9 @@ pub(super) fn values(adapters: &GroupedAdapter) -> Tensor<2> {
     rows(adapters.parameters().iter().map(|parameter| parameter.value.clone().inner()).collect())
 }
 
-/// The gradients; zero for a tensor that the loss does not depend on.
-pub(super) fn gradients(adapters: &GroupedAdapter, gradients: &mut Gradients) -> Tensor<2> {
-    let gradient = |value: &Tensor<3>| {
-        let found = value.grad_remove(gradients);
-        found.unwrap_or_else(|| value.clone().inner().zeros_like())
-    };
-    rows(adapters.parameters().iter().map(|parameter| &parameter.value).map(gradient).collect())
+/// The gradients of a loss; zero for a tensor that it does not depend on.
+pub(super) fn gradients(adapters: &GroupedAdapter, loss: &Tensor<1>) -> Tensor<2> {
+    rows(adapters.gradients(loss))
 }
 
 /// Replaces all trained values; they are leaves of a new graph.

@@ -77,7 +77,7 @@ impl Cohort<'_> {
         check_labels(batch.targets.ids(), logits.dims()[1])?;
         let predictions = batch.targets.predictions(&examples);
         let loss = loss::weighted(loss::cross_entropy(logits, batch.targets.ids()), &predictions, &predictions);
-        let gradients = flat::gradients(&adapters, &mut loss.clone().sum().backward());
+        let gradients = flat::gradients(&adapters, &loss.clone().sum());
         let (mut gradients, loss) = (read(gradients)?, read(loss.inner())?);
         let width = gradients.len() / drawn.len().max(1);
         let mut loss = loss.into_iter();

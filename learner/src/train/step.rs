@@ -110,7 +110,7 @@ impl Cohort<'_> {
         check_labels(targets, logits.dims()[1])?;
         let losses = loss::cross_entropy(logits, targets);
         let objective = loss::weighted(losses.clone(), &part.predictions, predictions).sum();
-        let gradient = flat::gradients(&self.adapters, &mut objective.backward());
+        let gradient = flat::gradients(&self.adapters, &objective);
         Ok((losses.inner(), gradient))
     }
 

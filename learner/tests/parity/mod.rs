@@ -81,16 +81,14 @@ fn pass(
 ) -> Found {
     let logits = model.forward(batch, grouped, dropout.as_mut());
     let losses = cross_entropy(logits.clone(), batch.targets.ids());
-    let gradients = losses.clone().mean().backward();
+    let gradients = grouped.gradients(&losses.clone().mean());
     let mut found =
         vec![(format!("{name}: logits"), values(logits.inner())), (format!("{name}: losses"), values(losses.inner()))];
-    for parameter in grouped.parameters() {
+    for (parameter, gradient) in grouped.parameters().iter().zip(gradients) {
         let key = match &parameter.key {
             ParameterKey::Factor(module, side) => format!("{side:?} of {module}"),
             ParameterKey::Head(name) => name.clone(),
         };
-        let gradient = parameter.value.grad(&gradients);
-        let gradient = gradient.unwrap_or_else(|| parameter.value.clone().inner().zeros_like());
         found.push((format!("{name}: gradient of {key}"), values(gradient)));
     }
     found

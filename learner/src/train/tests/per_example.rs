@@ -124,7 +124,7 @@ impl World {
     fn gradients(&self, adapters: &GroupedAdapter, rows: &[u32]) -> Vec<Vec<f32>> {
         let batch = self.dataset.batch(rows);
         let loss = loss::cross_entropy(self.model.forward(&batch, adapters, None), batch.targets.ids());
-        let gradients = read(flat::gradients(adapters, &mut loss.sum().backward())).unwrap();
+        let gradients = read(flat::gradients(adapters, &loss.sum())).unwrap();
         let width = gradients.len() / adapters.examples().len();
         gradients.chunks(width).map(<[f32]>::to_vec).collect()
     }
