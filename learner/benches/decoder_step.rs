@@ -2,12 +2,12 @@
 //! (`tests/peers/torch_decoder_step.py`), and its speed at writing text.
 //!
 //! ```text
-//! cargo bench -p fedlora-learner --bench decoder_step -- MODEL_DIR [--threads N]
+//! cargo bench -p fedlora-learner --bench decoder_step -- MODEL_DIR [--threads N] [--checkpointing]
 //! ```
 //! `MODEL_DIR` is a Hugging Face directory of a Llama-type model. Every line is the median and the best of some runs, in
 //! milliseconds.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{hint::black_box, path::Path, sync::Arc, time::Instant};
 
 use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, Purpose, Seed, Tensor as HostTensor};
 use fedlora_learner::{
@@ -28,25 +28,24 @@ const TEXTS: usize = 64;
 fn main() {
     // Cargo adds flags of its own.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let (model, threads) = match words.as_slice() {
-        [model] => (PathBuf::from(model), 2),
-        [model, flag, threads] if flag == "--threads" => (PathBuf::from(model), threads.parse().expect("a number")),
-        _ => {
-            println!("nothing measured: name a model directory behind `--`");
-            return;
-        }
+    let [model, flags @ ..] = words.as_slice() else {
+        println!("nothing measured: name a model directory behind `--`");
+        return;
     };
+    let after = |name| flags.iter().skip_while(move |flag| *flag != name);
+    let threads = after("--threads").nth(1).map_or(2, |threads| threads.parse().expect("a number"));
+    let checkpointing = after("--checkpointing").next().is_some();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
-    pool.install(|| measure(&model));
+    pool.install(|| measure(Path::new(model), checkpointing));
 }
 
-fn measure(directory: &std::path::Path) {
+fn measure(directory: &Path, checkpointing: bool) {
     let (model, _) =
         load_pretrained(directory, Pooling::Mean, &device("cpu").expect("the CPU")).expect("a model directory");
     let batch = batch(&*model);
     for targets in ["q_proj v_proj", "all-linear"] {
         let adapter = adapter(&*model, targets);
-        report(&format!("step {EXAMPLES} x {LENGTH}, {targets}"), || step(&*model, &adapter, &batch));
+        report(&format!("step {EXAMPLES} x {LENGTH}, {targets}"), || step(&*model, &adapter, &batch, checkpointing));
     }
     let generation = Generation { max_new_tokens: LENGTH, temperature: 1.0, ..Generation::default() };
     let mut tokens = 0;
@@ -94,14 +93,12 @@ fn adapter(model: &dyn Model, targets: &str) -> Adapter {
 }
 
 /// Loss and gradients of all factors.
-fn step(model: &dyn Model, adapter: &Adapter, batch: &Batch) {
+fn step(model: &dyn Model, adapter: &Adapter, batch: &Batch, checkpointing: bool) {
     let adapters = GroupedAdapter::new(&[adapter], Factors::Both, false, &model.device()).expect("one adapter");
     let adapters = adapters.with_examples(vec![EXAMPLES]);
+    let adapters = if checkpointing { adapters.with_gradient_checkpointing() } else { adapters };
     let logits = model.forward(batch, &adapters, None);
-    let gradients = cross_entropy(logits, batch.targets.ids()).mean().backward();
-    for parameter in adapters.parameters() {
-        assert!(parameter.value.grad(&gradients).is_some(), "every factor has a gradient");
-    }
+    black_box(adapters.gradients(&cross_entropy(logits, batch.targets.ids()).mean()));
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]

@@ -2,7 +2,7 @@
 //! (`tests/peers/`).
 //!
 //! ```text
-//! cargo bench -p fedlora-learner --bench train_step -- [MODEL_DIR [DATA]] [--threads N] [--batch N] [--tokens N]
+//! cargo bench -p fedlora-learner --bench train_step -- [MODEL_DIR [DATA]] [--threads N] [--batch N] [--tokens N] [--checkpointing]
 //! ```
 //! `MODEL_DIR` is a Hugging Face directory (`tests/peers/make_models.py` makes some of usual sizes); `DATA` labelled texts of
 //! which one client trains on 400 rows. A step has 32 texts of 64 tokens, or 32 images, unless something else is said. Every
@@ -37,17 +37,22 @@ struct Arguments {
     threads: usize,
     batch: usize,
     tokens: usize,
+    checkpointing: bool,
 }
 
 fn arguments() -> Option<Arguments> {
     // Cargo adds flags of its own.
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
-    let (mut paths, [mut threads, mut batch, mut tokens]) = (Vec::new(), [2, 32, 64]);
+    let (mut paths, [mut threads, mut batch, mut tokens], mut checkpointing) = (Vec::new(), [2, 32, 64], false);
     while let Some(word) = words.next() {
         let number = match word.as_str() {
             "--threads" => &mut threads,
             "--batch" => &mut batch,
             "--tokens" => &mut tokens,
+            "--checkpointing" => {
+                checkpointing = true;
+                continue;
+            }
             _ => {
                 paths.push(PathBuf::from(word));
                 continue;
@@ -56,7 +61,7 @@ fn arguments() -> Option<Arguments> {
         *number = words.next()?.parse().ok()?;
     }
     let mut paths = paths.into_iter();
-    Some(Arguments { model: paths.next()?, data: paths.next(), threads, batch, tokens })
+    Some(Arguments { model: paths.next()?, data: paths.next(), threads, batch, tokens, checkpointing })
 }
 
 fn main() {
@@ -71,16 +76,18 @@ fn main() {
 fn measure(arguments: &Arguments) {
     let device = device("cpu").expect("the CPU");
     let (model, preprocessor) = load_pretrained(&arguments.model, None, &device).expect("a model directory");
-    let &Arguments { batch, tokens, .. } = arguments;
+    let &Arguments { batch, tokens, checkpointing, .. } = arguments;
     let (step, shape) = match &preprocessor {
         Preprocessor::Text(_) => (uniform(batch, tokens), format!("{batch} x {tokens}")),
         Preprocessor::Images(processor) => (pictures(batch, processor), format!("{batch} images")),
         Preprocessor::Passages { .. } => panic!("the bench decoder_step is for language models"),
     };
     let names = targets(&*model);
-    let all = Training { targets: names, factors: Factors::Both, head: HeadPolicy::Shared, privacy: None, batch };
+    let (factors, head) = (Factors::Both, HeadPolicy::Shared);
+    let all = Training { targets: names, factors, head, privacy: None, batch, checkpointing };
     let steps = LocalWork::Steps(STEPS);
     report(&format!("step {shape}"), STEPS.into(), || train(&model, &step, &all, steps));
+    say_peak_memory();
     // No layer below the last has anything to train: its backward pass is not computed at all.
     let last = last_layer(&*model, names);
     let last: Vec<&str> = last.iter().map(String::as_str).collect();
@@ -88,12 +95,15 @@ fn measure(arguments: &Arguments) {
     report(&format!("step {shape}, last layer only"), STEPS.into(), || train(&model, &step, &last, steps));
     // All examples are in every batch, so that private and plain steps do the same amount of work.
     let terms = PrivacyTerms::new(NoiseLevel::Multiplier(1.0), 1.0, 1e-5).expect("valid terms");
-    let private = Training { privacy: Some(terms), ..all };
-    report(&format!("private step {shape}"), STEPS.into(), || train(&model, &step, &private, steps));
     let b_only = Training { factors: Factors::B, head: HeadPolicy::Frozen, ..all };
-    report(&format!("step {shape}, B only"), STEPS.into(), || train(&model, &step, &b_only, steps));
-    let private = Training { privacy: Some(terms), ..b_only };
-    report(&format!("private step {shape}, B only"), STEPS.into(), || train(&model, &step, &private, steps));
+    for (what, plain) in [("", all), (", B only", b_only)] {
+        let private = Training { privacy: Some(terms), ..plain };
+        let [plain, private] = [plain, private].map(|training| {
+            let (model, step) = (&model, &step);
+            move || train(model, step, &training, steps)
+        });
+        report_both([&format!("step {shape}{what}"), &format!("private step {shape}{what}")], plain, private);
+    }
     if let Some(data) = &arguments.data {
         let config = DataConfig { test_fraction: Some(0.1), max_rows: Some(400), ..DataConfig::new(data) };
         let text = LoadedText::load(&config, Seed(1)).expect("labelled texts");
@@ -147,18 +157,46 @@ fn uniform(examples: usize, length: usize) -> Arc<Dataset> {
     Arc::new(Dataset::tokens(&sequences, labels, names).expect("valid examples"))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
 fn report(what: &str, per_run: u64, mut work: impl FnMut()) {
     work();
-    let mut times: Vec<f64> = (0..RUNS)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64() * 1e3 / per_run as f64
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    println!("{what}: median {:.1} ms, best {:.1} ms", times[RUNS / 2], times[0]);
+    say(what, (0..RUNS).map(|_| time(&mut work) / per_run as f64).collect());
+}
+
+/// Two kinds of steps in turn, so that a machine that gets slower or faster meanwhile does so for both, and how much longer
+/// the second one takes.
+fn report_both(whats: [&str; 2], mut one: impl FnMut(), mut other: impl FnMut()) {
+    one();
+    other();
+    let times = (0..RUNS).map(|_| (time(&mut one) / f64::from(STEPS), time(&mut other) / f64::from(STEPS)));
+    let (ones, others) = times.unzip();
+    let [(median, best), (other_median, other_best)] = [say(whats[0], ones), say(whats[1], others)];
+    println!("{} over {}: {:.3}, of the best {:.3}", whats[1], whats[0], other_median / median, other_best / best);
+}
+
+/// Says and returns the median and the best of some times, in milliseconds.
+fn say(what: &str, mut times_ms: Vec<f64>) -> (f64, f64) {
+    times_ms.sort_by(f64::total_cmp);
+    let (median, best) = (times_ms[RUNS / 2], times_ms[0]);
+    println!("{what}: median {median:.1} ms, best {best:.1} ms");
+    (median, best)
+}
+
+/// In milliseconds.
+#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
+fn time(work: &mut impl FnMut()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+/// The most memory that the process has had so far, where the system tells it.
+fn say_peak_memory() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak_kib: Option<u64> =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    if let Some(peak_kib) = peak_kib {
+        println!("peak memory: {} MiB", peak_kib / 1024);
+    }
 }
 
 /// What is trained, and how.
@@ -169,12 +207,14 @@ struct Training<'a> {
     head: HeadPolicy,
     privacy: Option<PrivacyTerms>,
     batch: usize,
+    checkpointing: bool,
 }
 
 fn train(model: &Arc<dyn Model>, dataset: &Arc<Dataset>, training: &Training<'_>, work: LocalWork) {
     let rows = (0..dataset.len() as u32).collect();
     let shards = Arc::new(BTreeMap::from([(ClientId(0), rows)]));
-    let mut trainer = LocalTrainer::new(Arc::clone(model), Arc::clone(dataset), shards).expect("rows of the data");
+    let trainer = LocalTrainer::new(Arc::clone(model), Arc::clone(dataset), shards).expect("rows of the data");
+    let mut trainer = trainer.with_gradient_checkpointing(training.checkpointing);
     let start = start(&**model, training.targets);
     let plan = Arc::new(plan(&start, training, work));
     let outcome = trainer.train(&[Job { client: ClientId(0), plan, start }]).remove(0).expect("a trained client");
