@@ -6,6 +6,7 @@ mod files;
 mod malformed;
 mod operations;
 mod sessions;
+mod slow_uploads;
 mod speed;
 mod support;
 mod uploads;

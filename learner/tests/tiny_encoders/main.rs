@@ -1,18 +1,17 @@
 //! Tiny RoBERTa and DistilBERT models against `transformers` and `peft`, whose results `golden/tiny_encoders.py` wrote.
 
+mod selections;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use fedlora_adapter::{
-    Adapter, AdapterKind, AdapterSpec, Factors, KINDS, LayerNumbers, ModuleName, ModulePatterns, ModuleSelection, Seed,
-    Side, Tensor, names,
-};
+use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, KINDS, ModuleName, Seed, Side, Tensor, names};
 use fedlora_learner::{
     Batch, Dataset, GroupedAdapter, HeadForm, Inputs, LearnerError, Model, ParameterKey, Pooling, Targets,
-    TextTokenizer, Tokens, device, input_directions, load_pretrained, selected_modules, target_modules,
+    TextTokenizer, Tokens, device, input_directions, load_pretrained, target_modules,
 };
 use serde::Deserialize;
 
@@ -31,30 +30,10 @@ struct Reference {
     #[serde(default)]
     unigram_ids: Vec<Vec<u32>>,
     #[serde(default)]
-    selections: Vec<Selected>,
+    selections: Vec<selections::Selected>,
     /// Classification with adapters of other kinds.
     #[serde(default)]
     kinds: BTreeMap<String, Classification>,
-}
-
-#[derive(Deserialize)]
-struct Selected {
-    target_modules: ModulePatterns,
-    exclude_modules: Option<ModulePatterns>,
-    layers_to_transform: Option<LayerNumbers>,
-    layers_pattern: Option<ModulePatterns>,
-    modules: Vec<String>,
-}
-
-impl Selected {
-    fn selection(&self) -> ModuleSelection {
-        ModuleSelection {
-            target_modules: self.target_modules.clone(),
-            exclude_modules: self.exclude_modules.clone(),
-            layers_to_transform: self.layers_to_transform.clone(),
-            layers_pattern: self.layers_pattern.clone(),
-        }
-    }
 }
 
 #[derive(Deserialize)]
@@ -359,45 +338,4 @@ fn a_head_of_another_form_is_refused() {
     let spec = AdapterSpec { head: linear.head_spec(3), ..(*spec(&*model, AdapterKind::Lora, &["query"])).clone() };
     let error = model.check(&spec).unwrap_err().to_string();
     assert!(error.contains("classifier.out_proj.weight"), "{error}");
-}
-
-#[test]
-fn every_selection_means_the_modules_that_peft_finds() {
-    let (model, _) = load(&directory("tiny_roberta"), Pooling::Pooler);
-    for expected in reference("tiny_roberta").selections {
-        let found = selected_modules(&*model, &expected.selection()).unwrap();
-        let found: Vec<&str> = found.keys().map(ModuleName::as_str).collect();
-        assert_eq!(found, expected.modules, "{:?}", expected.selection());
-    }
-    let all = ModulePatterns::Expression("all-linear".to_owned());
-    // Six layers in each of two blocks; PEFT has the two of the head besides, which are trained whole here.
-    assert_eq!(selected_modules(&*model, &all.into()).unwrap().len(), 12);
-}
-
-#[test]
-fn a_selection_that_cannot_be_meant_is_refused() {
-    let (model, _) = load(&directory("tiny_roberta"), Pooling::Pooler);
-    let expression = |text: &str| ModulePatterns::Expression(text.to_owned()).into();
-    let error = |selection: ModuleSelection| selected_modules(&*model, &selection).unwrap_err();
-    for python in [r"(?!.*key).*query", r"(.*)\.\1", "(query", "a)|(b"] {
-        let found = error(expression(python));
-        assert!(matches!(&found, LearnerError::ModulePattern { key: "target_modules", .. }), "{found}");
-        let excluded = ModuleSelection {
-            exclude_modules: Some(ModulePatterns::Expression(python.to_owned())),
-            ..expression(".*query")
-        };
-        assert!(matches!(error(excluded), LearnerError::ModulePattern { key: "exclude_modules", .. }));
-    }
-    let bare = error(expression("query"));
-    assert!(
-        matches!(&bare, LearnerError::TargetExpression { known, .. } if known.contains(&"query".to_owned())),
-        "{bare}"
-    );
-    let layers = ModuleSelection { layers_to_transform: Some(LayerNumbers::One(0)), ..expression(".*query") };
-    assert!(matches!(error(layers), LearnerError::LayersOfExpression));
-    let names = ModulePatterns::Names(vec!["query".to_owned()]);
-    let pattern = ModuleSelection { layers_pattern: Some(names.clone()), ..names.clone().into() };
-    assert!(matches!(error(pattern), LearnerError::LayersOfExpression));
-    let unknown = ModulePatterns::Names(vec!["query".to_owned(), "qeury".to_owned()]);
-    assert!(matches!(error(unknown.into()), LearnerError::TargetModule { target, .. } if target == "qeury"));
 }
