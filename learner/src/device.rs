@@ -3,6 +3,7 @@
 //! GPUs are found by asking for them, never by taking what burn thinks a default: a machine without any has none then,
 //! instead of one that fails at the first tensor.
 
+mod error;
 mod failure;
 mod gpu;
 mod machine;
@@ -13,7 +14,8 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use self::{machine::Machine, name::DeviceName};
-use crate::LearnerError;
+
+pub use self::error::DeviceError;
 
 /// The names that [`device`] knows.
 pub const DEVICE_NAMES: &str = "auto, cpu, wgpu:N or cuda:N";
@@ -85,9 +87,9 @@ impl DeviceKind {
 /// A GPU that is returned has computed something.
 ///
 /// # Errors
-/// [`LearnerError::UnknownDevice`] for another name, [`LearnerError::DeviceNotBuilt`] where this build lacks the feature,
-/// [`LearnerError::NoSuchDevice`] where the machine lacks the device, [`LearnerError::DeviceUnusable`] where it fails.
-pub fn choose_device(name: &str) -> Result<ChosenDevice, LearnerError> {
+/// [`DeviceError::Unknown`] for another name, [`DeviceError::NotBuilt`] where this build lacks the feature,
+/// [`DeviceError::NoSuch`] where the machine lacks the device, [`DeviceError::Unusable`] where it fails.
+pub fn choose_device(name: &str) -> Result<ChosenDevice, DeviceError> {
     Machine::this().choose(name.parse::<DeviceName>()?)
 }
 
@@ -95,7 +97,7 @@ pub fn choose_device(name: &str) -> Result<ChosenDevice, LearnerError> {
 ///
 /// # Errors
 /// As [`choose_device`].
-pub fn device(name: &str) -> Result<Device, LearnerError> {
+pub fn device(name: &str) -> Result<Device, DeviceError> {
     choose_device(name).map(|chosen| chosen.device)
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use fedlora_adapter::{AdapterError, ClientId, RoundId};
 use fedlora_privacy::PrivacyError;
 
-use crate::{data::DataError, device::DEVICE_NAMES, hub::HubError};
+use crate::{data::DataError, device::DeviceError, hub::HubError, model::WeightsError};
 
 /// Why a model, a tokenizer or a device could not be used, or why training stopped.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,12 @@ pub enum LearnerError {
     /// A model that cannot be brought here.
     #[error(transparent)]
     Hub(#[from] HubError),
+    /// A device that cannot be used or failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Weights that cannot be read or written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// A file cannot be read or written.
     #[error("cannot access {}", file.display())]
     Io {
@@ -58,69 +64,6 @@ pub enum LearnerError {
         found: String,
         /// What is supported.
         expected: String,
-    },
-    /// A device without numbers of the type that a model's weights should have.
-    #[error("the device has no {dtype}: set model.dtype to another type, or choose another device")]
-    Precision {
-        /// The type.
-        dtype: &'static str,
-    },
-    /// A directory without any known weights file.
-    #[error("{} has neither model.safetensors nor model.safetensors.index.json", directory.display())]
-    NoWeights {
-        /// The model directory.
-        directory: PathBuf,
-    },
-    /// Bytes that are no complete safetensors file, as after an interrupted download.
-    #[error("{}: not a complete safetensors file", file.display())]
-    Safetensors {
-        /// The weights file.
-        file: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: safetensors::SafeTensorError,
-    },
-    /// An index that places a weight outside its own directory.
-    #[error("{}: tensor {tensor} is placed in {found}, expected a file name in the same directory", file.display())]
-    ShardPath {
-        /// The index file.
-        file: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Where the index places it.
-        found: String,
-    },
-    /// A weight that the model needs is not there.
-    #[error("{}: tensor {tensor} of shape {expected:?} is missing", file.display())]
-    MissingTensor {
-        /// The weights file, or the index if it does not list the tensor.
-        file: PathBuf,
-        /// The tensor's name without any model prefix.
-        tensor: String,
-        /// The shape that the configuration asks for.
-        expected: Vec<usize>,
-    },
-    /// A weight of another shape than the configuration asks for.
-    #[error("{}: tensor {tensor}: expected shape {expected:?}, found {found:?}", file.display())]
-    TensorShape {
-        /// The weights file.
-        file: PathBuf,
-        /// The tensor's name in the file.
-        tensor: String,
-        /// The shape that the configuration asks for.
-        expected: Vec<usize>,
-        /// The shape found.
-        found: Vec<usize>,
-    },
-    /// A weight of an element type that cannot be read as f32.
-    #[error("{}: tensor {tensor}: element type {found}, expected F32, F16 or BF16", file.display())]
-    TensorType {
-        /// The weights file.
-        file: PathBuf,
-        /// The tensor's name in the file.
-        tensor: String,
-        /// The element type found.
-        found: String,
     },
     /// A tokenizer file that cannot be used.
     #[error("{}: not a usable tokenizer: {reason}", file.display())]
@@ -294,47 +237,6 @@ pub enum LearnerError {
         /// What is needed.
         expected: &'static str,
     },
-    /// A device name that is not known.
-    #[error("unknown device {name}, expected {}; the command devices lists what this machine has", DEVICE_NAMES)]
-    UnknownDevice {
-        /// The name.
-        name: String,
-    },
-    /// A device of a backend that is not in this build.
-    #[error(
-        "device {name}: this program was built for {} only; build it with --features {feature}, or choose another device",
-        built.join(", ")
-    )]
-    DeviceNotBuilt {
-        /// The device's name.
-        name: String,
-        /// The cargo feature that is missing.
-        feature: &'static str,
-        /// What the build has.
-        built: Vec<String>,
-    },
-    /// A device that this machine does not have.
-    #[error("there is no device {name} on this machine, which has {}; choose one of them, or auto", found.join(", "))]
-    NoSuchDevice {
-        /// The device's name.
-        name: String,
-        /// Devices that are there.
-        found: Vec<String>,
-    },
-    /// A device that is there and does not work.
-    #[error("device {name} cannot be used: {reason}; see to its driver, or choose another device, such as cpu")]
-    DeviceUnusable {
-        /// The device's name.
-        name: String,
-        /// What it or its driver said.
-        reason: String,
-    },
-    /// The device failed while computing.
-    #[error("the device failed: {0}")]
-    Device(String),
-    /// The device has too little memory for a single example.
-    #[error("the device is out of memory with one example at a time: {0}; shorten the examples or take another device")]
-    OutOfMemory(String),
     /// Data of another kind than the model reads.
     #[error("the model reads {reads}, but data.path holds {found}: choose data or a model of the other kind")]
     OtherData {

@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Batch, Dataset, GroupedAdapter, LearnerError, Model, Targets, device::is_cpu, evaluate::counts::Counts,
-    train::cross_entropy,
+    Batch, Dataset, DeviceError, GroupedAdapter, LearnerError, Model, Targets, device::is_cpu,
+    evaluate::counts::Counts, train::cross_entropy,
 };
 
 pub use answer::AnswerForm;
@@ -191,9 +191,9 @@ pub(crate) fn check_labels(labels: &[u32], head: usize) -> Result<(), LearnerErr
 }
 
 /// Brings a tensor's values here, as f32 whatever they were.
-pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, LearnerError> {
-    let data = tensor.try_into_data().map_err(|error| LearnerError::device(error.to_string()))?;
-    data.convert::<f32>().try_into_vec().map_err(|error| LearnerError::device(error.to_string()))
+pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DeviceError> {
+    let data = tensor.try_into_data().map_err(|error| DeviceError::failed(error.to_string()))?;
+    data.convert::<f32>().try_into_vec().map_err(|error| DeviceError::failed(error.to_string()))
 }
 
 /// Index of the largest logit, the first of equals.

@@ -40,7 +40,7 @@ pub use batch::{Batch, Inputs, NextTokens, Targets, Tokens};
 pub use burn::tensor::Device;
 pub use data::{DataConfig, DataError, Dataset, LoadedData, LoadedImages, LoadedPassages, LoadedText};
 pub use device::{
-    ChosenDevice, DEVICE_NAMES, DeviceInfo, DeviceKind, choose_device, device, devices, missing_backends,
+    ChosenDevice, DEVICE_NAMES, DeviceError, DeviceInfo, DeviceKind, choose_device, device, devices, missing_backends,
 };
 pub use dropout::DropoutMasks;
 pub use error::LearnerError;
@@ -53,8 +53,8 @@ pub use images::{Image, ImageProcessor};
 pub use model::{
     Activation, BaseModel, Bert, BertConfig, Decoder, FrozenLayers, HEAD_BIAS, HEAD_WEIGHT, HeadForm, KeyValueCache,
     Llama, Mixer, MixerConfig, Model, ModelConfig, Pooling, Precision, PretrainedVision, Pretraining, Progress,
-    TimmVitConfig, VisionConfig, Vit, VitConfig, load_pretrained, pretrain, random_pretrained, selected_modules,
-    target_modules,
+    TimmVitConfig, VisionConfig, Vit, VitConfig, WeightsError, load_pretrained, pretrain, random_pretrained,
+    selected_modules, target_modules,
 };
 pub use preprocessor::Preprocessor;
 pub use tokenizer::TextTokenizer;

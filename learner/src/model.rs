@@ -44,6 +44,7 @@ pub use source::{BaseModel, ModelConfig};
 pub use targets::{selected_modules, target_modules};
 pub use vision::VisionConfig;
 pub use vit::{TimmVitConfig, Vit, VitConfig};
+pub use weights::WeightsError;
 pub(crate) use weights::{INDEX as WEIGHTS_INDEX, SINGLE as WEIGHTS, shards};
 
 /// Name of the classification head's weight, `[labels, features]`, in adapters and checkpoints.

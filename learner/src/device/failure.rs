@@ -1,15 +1,15 @@
 //! What backends say when they fail.
 
-use crate::LearnerError;
+use super::DeviceError;
 
 /// Words of burn's backends for memory that cannot be had.
 const SHORT_OF_MEMORY: [&str; 5] =
     ["out of device memory", "out of memory", "out-of-memory", "can't allocate", "not enough memory left"];
 
-impl LearnerError {
+impl DeviceError {
     /// The device failed with this message.
-    pub(crate) fn device(message: String) -> Self {
-        if Self::is_out_of_memory(&message) { Self::OutOfMemory(message) } else { Self::Device(message) }
+    pub(crate) fn failed(message: String) -> Self {
+        if Self::is_out_of_memory(&message) { Self::OutOfMemory(message) } else { Self::Failed(message) }
     }
 
     /// Whether a backend says so that it lacks memory. Errors reach us as text only.

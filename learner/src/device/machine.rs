@@ -4,8 +4,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 
-use super::{ChosenDevice, DeviceInfo, DeviceKind, gpu, name::DeviceName, processor};
-use crate::LearnerError;
+use super::{ChosenDevice, DeviceError, DeviceInfo, DeviceKind, gpu, name::DeviceName, processor};
 
 /// Devices of one machine.
 #[derive(Debug)]
@@ -88,21 +87,21 @@ impl Machine {
         THIS.get_or_init(|| Self { backends: gpu::backends() })
     }
 
-    pub(super) fn choose(&self, name: DeviceName) -> Result<ChosenDevice, LearnerError> {
+    pub(super) fn choose(&self, name: DeviceName) -> Result<ChosenDevice, DeviceError> {
         let DeviceName::Gpu { backend, number } = name else {
             return Ok(if name == DeviceName::Auto { self.best() } else { processor() });
         };
         let gpus = self.backends.iter().find(|known| known.name == backend).and_then(|known| known.gpus.as_ref());
         let name = name.to_string();
         let Some(gpus) = gpus else {
-            return Err(LearnerError::DeviceNotBuilt { name, feature: backend, built: self.built() });
+            return Err(DeviceError::NotBuilt { name, feature: backend, built: self.built() });
         };
         let Some(gpu) = gpus.get(number) else {
-            return Err(LearnerError::NoSuchDevice { name, found: self.found() });
+            return Err(DeviceError::NoSuch { name, found: self.found() });
         };
         match gpu.open() {
             Ok(_) => Ok(ChosenDevice { device: gpu.device.clone(), name, warning: None }),
-            Err(reason) => Err(LearnerError::DeviceUnusable { name, reason: reason.clone() }),
+            Err(reason) => Err(DeviceError::Unusable { name, reason: reason.clone() }),
         }
     }
 
@@ -206,7 +205,7 @@ mod tests {
         Gpu::new(Device::flex(), kind, open)
     }
 
-    fn choose(machine: &Machine, name: &str) -> Result<ChosenDevice, LearnerError> {
+    fn choose(machine: &Machine, name: &str) -> Result<ChosenDevice, DeviceError> {
         machine.choose(name.parse()?)
     }
 

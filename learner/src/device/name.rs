@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::LearnerError;
+use super::DeviceError;
 
 /// A device that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,15 +20,15 @@ pub(super) enum DeviceName {
 pub(super) const BACKENDS: [&str; 2] = ["cuda", "wgpu"];
 
 impl FromStr for DeviceName {
-    type Err = LearnerError;
+    type Err = DeviceError;
 
-    fn from_str(name: &str) -> Result<Self, LearnerError> {
+    fn from_str(name: &str) -> Result<Self, DeviceError> {
         match name {
             "auto" => return Ok(Self::Auto),
             "cpu" => return Ok(Self::Cpu),
             _ => {}
         }
-        let unknown = || LearnerError::UnknownDevice { name: name.to_owned() };
+        let unknown = || DeviceError::Unknown { name: name.to_owned() };
         let (backend, number) = name.split_once(':').unwrap_or((name, "0"));
         let backend = BACKENDS.into_iter().find(|known| *known == backend).ok_or_else(unknown)?;
         // `parse` takes a sign.

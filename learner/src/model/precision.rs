@@ -4,7 +4,7 @@ use burn::tensor::{Device, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::weights::Weights;
-use crate::LearnerError;
+use crate::{DeviceError, LearnerError};
 
 /// The type in which a base model's matrices are kept, by its name in `transformers`. Adapters, everything that is trained,
 /// normalisations and biases are `float32` always.
@@ -44,12 +44,12 @@ impl Precision {
     /// Checks that a device has numbers of this type.
     ///
     /// # Errors
-    /// [`LearnerError::Precision`] where it has not.
-    pub(super) fn check(self, device: &Device) -> Result<(), LearnerError> {
+    /// [`DeviceError::Precision`] where it has not.
+    pub(super) fn check(self, device: &Device) -> Result<(), DeviceError> {
         if device.supports_dtype(self.dtype()) {
             return Ok(());
         }
-        Err(LearnerError::Precision { dtype: self.name() })
+        Err(DeviceError::Precision { dtype: self.name() })
     }
 }
 

@@ -82,7 +82,7 @@ impl BaseModel {
     /// The model and what prepares its inputs; the seed counts only where the weights are random.
     ///
     /// # Errors
-    /// As [`load_pretrained`](crate::load_pretrained), and [`LearnerError::Precision`] where the device lacks the type.
+    /// As [`load_pretrained`](crate::load_pretrained), and [`DeviceError::Precision`](crate::DeviceError::Precision) where the device lacks the type.
     pub fn load(&self, seed: Seed, device: &Device) -> Result<(Arc<dyn Model>, Preprocessor), LearnerError> {
         let values = if self.random_weights { Values::Random(seed) } else { Values::Checkpoint };
         load(&self.directory, self.pooling, values, self.precision, device)

@@ -1,6 +1,7 @@
 //! Where a model's weights come from, and the layers made of them.
 
 mod checkpoint;
+mod error;
 mod flat;
 mod random;
 
@@ -12,6 +13,7 @@ use crate::LearnerError;
 
 pub(super) use checkpoint::{Checkpoint, weights_files};
 pub(crate) use checkpoint::{INDEX, SINGLE, shards};
+pub use error::WeightsError;
 pub(super) use flat::{Recorded, Slices};
 pub(super) use random::{Deviation, RandomWeights};
 

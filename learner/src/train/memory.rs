@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use crate::{Device, LearnerError, panics};
+use crate::{Device, DeviceError, LearnerError, panics};
 
 /// How many examples of a client go through the model in one pass at most.
 ///
@@ -28,7 +28,7 @@ impl PassSize {
     /// again with half the size, down to a single example; `work` must change nothing before it succeeds.
     ///
     /// # Errors
-    /// [`LearnerError::OutOfMemory`] where one example is too much, and whatever else `work` fails with.
+    /// [`DeviceError::OutOfMemory`] where one example is too much, and whatever else `work` fails with.
     pub(super) fn fit<T>(
         &self,
         examples: usize,
@@ -38,7 +38,7 @@ impl PassSize {
         loop {
             let size = self.get().min(examples);
             match guarded(|| work(self.get())) {
-                Err(LearnerError::OutOfMemory(_)) if size > 1 => {
+                Err(LearnerError::Device(DeviceError::OutOfMemory(_))) if size > 1 => {
                     device.memory_cleanup();
                     self.0.fetch_min(size.div_ceil(2), Ordering::Relaxed);
                 }
@@ -52,8 +52,8 @@ impl PassSize {
 fn guarded<T>(work: impl FnOnce() -> Result<T, LearnerError>) -> Result<T, LearnerError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let message = panics::message(panic.as_ref());
-        if LearnerError::is_out_of_memory(&message) {
-            Err(LearnerError::OutOfMemory(message))
+        if DeviceError::is_out_of_memory(&message) {
+            Err(DeviceError::OutOfMemory(message).into())
         } else {
             resume_unwind(panic)
         }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn short() -> LearnerError {
-        LearnerError::device("can't allocate buffer of size: 4096".to_owned())
+        DeviceError::failed("can't allocate buffer of size: 4096".to_owned()).into()
     }
 
     #[test]
@@ -86,14 +86,14 @@ mod tests {
         assert_eq!((tried(&size, 3, short).0, size.get()), (vec![3], 3));
         let (sizes, outcome) = tried(&PassSize::new(4), 0, short);
         assert_eq!(sizes, [4, 2, 1]);
-        assert!(matches!(outcome, Err(LearnerError::OutOfMemory(_))), "{outcome:?}");
+        assert!(matches!(outcome, Err(LearnerError::Device(DeviceError::OutOfMemory(_)))), "{outcome:?}");
     }
 
     #[test]
     fn panics_for_want_of_memory_count_and_other_failures_are_none_of_its_business() {
         assert_eq!(tried(&PassSize::new(0), 5, || panic!("out of device memory allocating 7 bytes")).0, [10, 5]);
-        let (sizes, outcome) = tried(&PassSize::new(0), 5, || LearnerError::device("lost".to_owned()));
-        assert!(sizes == [10] && matches!(outcome, Err(LearnerError::Device(_))), "{outcome:?}");
+        let (sizes, outcome) = tried(&PassSize::new(0), 5, || DeviceError::failed("lost".to_owned()).into());
+        assert!(sizes == [10] && matches!(outcome, Err(LearnerError::Device(DeviceError::Failed(_)))), "{outcome:?}");
         let other = catch_unwind(|| tried(&PassSize::new(0), 5, || panic!("a bug")));
         assert_eq!(panics::message(other.unwrap_err().as_ref()), "a bug");
     }

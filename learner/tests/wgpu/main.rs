@@ -4,7 +4,7 @@ mod memory;
 #[path = "../parity/mod.rs"]
 mod parity;
 
-use fedlora_learner::{Device, GroupedAdapter, LearnerError, Precision, device};
+use fedlora_learner::{Device, DeviceError, GroupedAdapter, LearnerError, Precision, device};
 use half::{bf16, f16};
 
 use self::parity::{
@@ -55,7 +55,7 @@ fn gradient_checkpointing_changes_nothing() {
 fn in_precision(precision: Precision, round: fn(f32) -> f32) -> Option<[Found; 2]> {
     let (gpu, cpu) = (gpu(), cpu());
     if let Err(error) = World::try_load_as("tiny_vit", precision, &gpu) {
-        assert!(matches!(error, LearnerError::Precision { .. }), "{error}");
+        assert!(matches!(error, LearnerError::Device(DeviceError::Precision { .. })), "{error}");
         println!("{precision:?}: {error}");
         return None;
     }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use burn::tensor::Tensor;
 use fedlora_adapter::{AdapterKind, ClientId, Optimizer};
 use fedlora_learner::{
-    Batch, DropoutMasks, FrozenLayers, GroupedAdapter, HeadForm, Job, LearnerError, LocalTrainer, Model, Trainer,
+    Batch, DeviceError, DropoutMasks, FrozenLayers, GroupedAdapter, HeadForm, Job, LearnerError, LocalTrainer, Model,
+    Trainer,
 };
 
 use super::{
@@ -78,6 +79,6 @@ fn training_goes_on_in_smaller_passes() {
 #[test]
 fn one_example_that_does_not_fit_is_an_error_and_the_device_serves_others() {
     let error = train(0, 0).unwrap_err();
-    assert!(matches!(error, LearnerError::OutOfMemory(_)), "{error}");
+    assert!(matches!(error, LearnerError::Device(DeviceError::OutOfMemory(_))), "{error}");
     train(usize::MAX, 0).unwrap();
 }

@@ -7,7 +7,9 @@ use fedlora_adapter::Seed;
 use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 
 use super::{Architecture, Pretraining, Progress, Trained, accuracy, train};
-use crate::{Dataset, HeadForm, ImageProcessor, LearnerError, VisionConfig, evaluate::read, images::PREPROCESSOR};
+use crate::{
+    Dataset, HeadForm, ImageProcessor, LearnerError, VisionConfig, WeightsError, evaluate::read, images::PREPROCESSOR,
+};
 
 /// All weights of a vision model and its classifier after central training.
 #[derive(Debug)]
@@ -94,7 +96,8 @@ impl PretrainedVision {
             tensors.insert(self.name(name), (shape.clone(), bytes));
             rest = later;
         }
-        serialise(&tensors).map_err(|source| LearnerError::Safetensors { file: "model.safetensors".into(), source })
+        let file = || "model.safetensors".into();
+        Ok(serialise(&tensors).map_err(|source| WeightsError::Safetensors { file: file(), source })?)
     }
 
     /// A weight's name in the library that the file is for.

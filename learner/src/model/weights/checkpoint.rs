@@ -14,7 +14,7 @@ use safetensors::{
 };
 use serde::Deserialize;
 
-use super::{Weights, upload};
+use super::{Weights, WeightsError, upload};
 use crate::LearnerError;
 
 /// All weights in one file.
@@ -68,18 +68,18 @@ impl Checkpoint {
         names.into_iter().find_map(find)
     }
 
-    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LearnerError> {
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         let Some((file, name, info)) = self.find(name) else {
             let (file, tensor) = (self.listing.clone(), name.to_owned());
-            return Err(LearnerError::MissingTensor { file, tensor, expected: shape.to_vec() });
+            return Err(WeightsError::MissingTensor { file, tensor, expected: shape.to_vec() });
         };
         if info.shape != shape {
             let (expected, found) = (shape.to_vec(), info.shape.clone());
-            return Err(LearnerError::TensorShape { file: file.path.clone(), tensor: name, expected, found });
+            return Err(WeightsError::TensorShape { file: file.path.clone(), tensor: name, expected, found });
         }
         // Bounds: the metadata was checked against the file's length when it was opened.
         let bytes = &file.bytes[file.start + info.data_offsets.0..file.start + info.data_offsets.1];
-        widen(bytes, info.dtype).ok_or_else(|| LearnerError::TensorType {
+        widen(bytes, info.dtype).ok_or_else(|| WeightsError::TensorType {
             file: file.path.clone(),
             tensor: name,
             found: info.dtype.to_string(),
@@ -97,7 +97,7 @@ impl WeightsFile {
     fn open(path: PathBuf) -> Result<Self, LearnerError> {
         let bytes = fs::read(&path).map_err(|source| LearnerError::Io { file: path.clone(), source })?;
         let (header, metadata) = SafeTensors::read_metadata(&bytes)
-            .map_err(|source| LearnerError::Safetensors { file: path.clone(), source })?;
+            .map_err(|source| WeightsError::Safetensors { file: path.clone(), source })?;
         Ok(Self { start: header + size_of::<u64>(), path, bytes, metadata })
     }
 }
@@ -117,7 +117,7 @@ fn listed(directory: &Path) -> Result<(PathBuf, Vec<PathBuf>), LearnerError> {
         return Ok((single.clone(), vec![single]));
     }
     if !index.exists() {
-        return Err(LearnerError::NoWeights { directory: directory.into() });
+        return Err(WeightsError::NoFile { directory: directory.into() }.into());
     }
     let files = shards(&index)?.into_iter().map(|name| directory.join(name)).collect();
     Ok((index, files))
@@ -131,7 +131,7 @@ pub(crate) fn shards(index: &Path) -> Result<Vec<String>, LearnerError> {
     let outside = |file: &str| Path::new(file).file_name().is_none_or(|name| name != file);
     if let Some((tensor, found)) = parsed.weight_map.iter().find(|(_, file)| outside(file)) {
         let (tensor, found) = (tensor.clone(), found.clone());
-        return Err(LearnerError::ShardPath { file: index.into(), tensor, found });
+        return Err(WeightsError::ShardPath { file: index.into(), tensor, found }.into());
     }
     let mut names: Vec<String> = parsed.weight_map.into_values().collect();
     names.sort_unstable();

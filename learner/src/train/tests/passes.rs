@@ -10,8 +10,8 @@ use fedlora_adapter::{
 
 use super::{plan, random_adapter};
 use crate::{
-    Batch, Dataset, DropoutMasks, GroupedAdapter, Job, LearnerError, LocalOutcome, LocalTrainer, Model, Randomness,
-    Trainer, Vit, VitConfig, device,
+    Batch, Dataset, DeviceError, DropoutMasks, GroupedAdapter, Job, LearnerError, LocalOutcome, LocalTrainer, Model,
+    Randomness, Trainer, Vit, VitConfig, device,
     model::{FrozenLayers, HeadForm},
     target_modules,
 };
@@ -228,7 +228,7 @@ fn a_cohort_that_memory_is_too_short_for_trains_one_client_at_a_time() {
 fn without_memory_for_one_example_training_fails_and_says_so() {
     for result in World::new(0).results(World::new(0).plan(None), 0, 2) {
         let error = result.unwrap_err();
-        assert!(matches!(error, LearnerError::OutOfMemory(_)), "{error}");
+        assert!(matches!(error, LearnerError::Device(DeviceError::OutOfMemory(_))), "{error}");
         assert!(error.to_string().contains("one example at a time"), "{error}");
     }
 }
