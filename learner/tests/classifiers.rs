@@ -1,6 +1,8 @@
 //! Tiny decoders that predict labels against `transformers` and `peft`, whose results `golden/classifiers.py` wrote to
 //! `golden/classifiers/`.
 
+mod near;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -18,6 +20,8 @@ use fedlora_learner::{
 };
 use safetensors::SafeTensors;
 use serde::Deserialize;
+
+use self::near::assert_near;
 
 const MODELS: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
 
@@ -51,10 +55,6 @@ fn batch(sequences: &[Vec<u32>], labels: &[u32]) -> Batch {
     let lengths = sequences.iter().map(Vec::len).collect();
     let inputs = Inputs::Tokens { tokens: Tokens::from(sequences.concat()), lengths };
     Batch { inputs, targets: Targets::Labels(labels.to_vec()) }
-}
-
-fn values<const D: usize>(tensor: BurnTensor<D>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().unwrap()
 }
 
 /// The adapter of `classifiers.py`; `turn` makes another client's.
@@ -106,14 +106,12 @@ fn pass(
     (values(logits.inner()), values(loss.inner())[0], named)
 }
 
-/// Relative to the largest value; the bound is that of `decoders.rs`, whose models have the same sizes.
-fn assert_near(what: &str, found: &[f32], expected: &[f32]) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!((found - expected).abs() <= 4e-5 * scale, "{what}[{index}]: {found}, expected {expected}");
-    }
+fn values<const D: usize>(tensor: BurnTensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
 }
+
+/// Relative to the largest value; the bound is that of `decoders.rs`, whose models have the same sizes.
+const TOLERANCE: f32 = 4e-5;
 
 #[test]
 fn logits_loss_and_gradients_are_those_of_transformers_and_peft_under_their_names() {
@@ -122,12 +120,12 @@ fn logits_loss_and_gradients_are_those_of_transformers_and_peft_under_their_name
         assert!(model.decoder().is_none() && matches!(preprocessor, Preprocessor::Text(_)), "{name}");
         let batch = batch(&reference.sequences, &reference.labels);
         let (logits, loss, gradients) = pass(&*model, &batch, &[&adapter(&*model, 0.0)], vec![3]);
-        assert_near(name, &logits, &reference.tensors.remove("logits").unwrap());
-        assert_near(name, &[loss / 3.0], &[reference.loss]);
+        assert_near(name, &logits, &reference.tensors.remove("logits").unwrap(), TOLERANCE);
+        assert_near(name, &[loss / 3.0], &[reference.loss], TOLERANCE);
         assert!(gradients.keys().eq(reference.tensors.keys()), "{name}: {:?}", gradients.keys());
         for (tensor, expected) in &reference.tensors {
             let mean: Vec<f32> = gradients[tensor].iter().map(|value| value / 3.0).collect();
-            assert_near(&format!("{name}: {tensor}"), &mean, expected);
+            assert_near(&format!("{name}: {tensor}"), &mean, expected, TOLERANCE);
         }
     }
 }

@@ -1,5 +1,9 @@
 //! A tiny BERT against `transformers` and `peft`, whose results `golden/tiny_bert.py` wrote to `golden/tiny_bert/`.
 
+mod copied;
+mod near;
+mod texts;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -11,10 +15,16 @@ use fedlora_adapter::{
     LocalHyperparameters, LocalWork, Optimizer, RoundId, RoundPlan, Schedule, Seed, Tensor, names,
 };
 use fedlora_learner::{
-    Batch, Dataset, GroupedAdapter, Inputs, Job, LearnerError, LocalTrainer, Model, ParameterKey, Pooling, Targets,
-    TextTokenizer, Tokens, Trainer, device, load_pretrained, random_pretrained, target_modules,
+    Dataset, GroupedAdapter, Job, LearnerError, LocalTrainer, Model, ParameterKey, Pooling, TextTokenizer, Tokens,
+    Trainer, WeightsError, device, load_pretrained, random_pretrained, target_modules,
 };
 use serde::Deserialize;
+
+use self::{
+    copied::{copied, replace},
+    near::assert_near,
+    texts::{batch, encode, ids},
+};
 
 #[derive(Deserialize)]
 struct Reference {
@@ -52,38 +62,17 @@ fn load(pooling: Pooling) -> (Arc<dyn Model>, TextTokenizer) {
     (model, preprocessor.into_text().unwrap())
 }
 
-fn batch(examples: &[Tokens], labels: &[u32]) -> Batch {
-    let mut tokens = Tokens::default();
-    for example in examples {
-        tokens.ids.extend(&example.ids);
-        tokens.segments.extend(&example.segments);
-    }
-    let lengths = examples.iter().map(|example| example.ids.len()).collect();
-    Batch { inputs: Inputs::Tokens { tokens, lengths }, targets: Targets::Labels(labels.to_vec()) }
-}
-
 fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
 
 /// Relative to the largest value. The two sides sum in different orders: at most 40 products a sum, each rounded to 2^-24,
 /// and some eight sums one behind the other in two layers give 8 · 40 · 2^-24 = 2e-5.
-fn assert_near(what: &str, found: &[f32], expected: &[f32]) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!((found - expected).abs() <= 2e-5 * scale, "{what}[{index}]: {found}, expected {expected}");
-    }
-}
-
-fn encode(tokenizer: &TextTokenizer, texts: &[String]) -> Vec<Tokens> {
-    texts.iter().map(|text| tokenizer.encode(text).unwrap()).collect()
-}
+const TOLERANCE: f32 = 2e-5;
 
 #[test]
 fn tokens_are_those_of_the_tokenizers_library_whatever_padding_and_truncation_the_file_asks_for() {
     let (reference, (_, tokenizer)) = (reference(), load(Pooling::Mean));
-    let ids = |tokens: Vec<Tokens>| tokens.into_iter().map(|tokens| tokens.ids).collect::<Vec<_>>();
     assert_eq!(ids(encode(&tokenizer, &reference.texts)), reference.ids);
     for ((one, other), (ids, segments)) in
         reference.pairs.iter().zip(reference.pair_ids.iter().zip(&reference.pair_segments))
@@ -101,11 +90,11 @@ fn features_are_those_of_transformers_for_every_pooling() {
     for (name, pooling) in [("mean", Pooling::Mean), ("cls", Pooling::Cls), ("pooler", Pooling::Pooler)] {
         let (model, tokenizer) = load(pooling);
         let texts = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
-        assert_near(name, &values(model.features(&texts, None, None)), &reference.features[name]);
+        assert_near(name, &values(model.features(&texts, None, None)), &reference.features[name], TOLERANCE);
         let pairs: Vec<Tokens> =
             reference.pairs.iter().map(|(one, other)| tokenizer.encode_pair(one, other).unwrap()).collect();
         let pairs = batch(&pairs, &[0, 0]);
-        assert_near(name, &values(model.features(&pairs, None, None)), &reference.pair_features[name]);
+        assert_near(name, &values(model.features(&pairs, None, None)), &reference.pair_features[name], TOLERANCE);
     }
 }
 
@@ -145,7 +134,7 @@ fn logits_and_gradients_are_those_of_peft() {
         let grouped = GroupedAdapter::new(&[&adapter], Factors::Both, true, &model.device()).unwrap();
         let grouped = grouped.with_examples(vec![reference.labels.len()]);
         let logits = model.forward(&examples, &grouped, None);
-        assert_near("logits", &values(logits.clone().inner()), &expected.logits);
+        assert_near("logits", &values(logits.clone().inner()), &expected.logits, TOLERANCE);
         let losses = log_probabilities(logits, &reference.labels);
         let gradients = losses.mean().neg().backward();
         for parameter in grouped.parameters() {
@@ -154,7 +143,7 @@ fn logits_and_gradients_are_those_of_peft() {
                 ParameterKey::Head(name) => names::extra(name),
             };
             let found = values(parameter.value.grad(&gradients).unwrap());
-            assert_near(&name, &found, &expected.gradients[&name]);
+            assert_near(&name, &found, &expected.gradients[&name], TOLERANCE);
         }
     }
 }
@@ -222,21 +211,11 @@ fn six_steps_of_adamw_end_where_pytorch_ends() {
     }
 }
 
-/// A copy of the model directory in which `change` spoils something.
+/// What is said about a copy of the model directory in which `change` spoils something.
 fn spoilt(change: impl FnOnce(&Path)) -> LearnerError {
-    let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(directory()).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
+    let copy = copied(&directory());
     change(copy.path());
     load_pretrained(copy.path(), Pooling::Mean, &device("cpu").unwrap()).unwrap_err()
-}
-
-fn replace(file: &Path, from: &str, to: &str) {
-    let text = std::fs::read_to_string(file).unwrap();
-    assert!(text.contains(from), "{from}");
-    std::fs::write(file, text.replacen(from, to, 1)).unwrap();
 }
 
 #[test]
@@ -246,7 +225,10 @@ fn a_spoilt_directory_is_an_error_that_names_the_file_and_what_is_wrong() {
         let bytes = std::fs::read(directory.join(shard)).unwrap();
         std::fs::write(directory.join(shard), &bytes[..bytes.len() - 7]).unwrap();
     });
-    assert!(matches!(&cut, LearnerError::Safetensors { file, .. } if file.ends_with(shard)), "{cut}");
+    assert!(
+        matches!(&cut, LearnerError::Weights(WeightsError::Safetensors { file, .. }) if file.ends_with(shard)),
+        "{cut}"
+    );
     let lost = spoilt(|directory| std::fs::remove_file(directory.join(shard)).unwrap());
     assert!(matches!(&lost, LearnerError::Io { file, .. } if file.ends_with(shard)), "{lost}");
     let missing = spoilt(|directory| {
@@ -254,19 +236,23 @@ fn a_spoilt_directory_is_an_error_that_names_the_file_and_what_is_wrong() {
         let text = std::fs::read_to_string(&index).unwrap().replace(shard, "model-00001-of-00003.safetensors");
         std::fs::write(index, text).unwrap();
     });
-    let LearnerError::MissingTensor { tensor, expected, .. } = missing else { panic!("{missing}") };
+    let LearnerError::Weights(WeightsError::MissingTensor { tensor, expected, .. }) = missing else {
+        panic!("{missing}")
+    };
     assert_eq!((tensor.as_str(), expected.as_slice()), ("encoder.layer.0.attention.self.query.weight", &[24, 24][..]));
     let shape = spoilt(|directory| {
         replace(&directory.join("config.json"), "\"intermediate_size\": 40", "\"intermediate_size\": 41");
     });
-    let LearnerError::TensorShape { tensor, expected, found, .. } = shape else { panic!("{shape}") };
+    let LearnerError::Weights(WeightsError::TensorShape { tensor, expected, found, .. }) = shape else {
+        panic!("{shape}")
+    };
     assert_eq!(tensor, "encoder.layer.0.intermediate.dense.weight");
     assert_eq!((expected, found), (vec![41, 24], vec![40, 24]));
     let outside =
         spoilt(|directory| replace(&directory.join("model.safetensors.index.json"), "model-00001", "../model-00001"));
-    assert!(matches!(outside, LearnerError::ShardPath { .. }), "{outside}");
+    assert!(matches!(outside, LearnerError::Weights(WeightsError::ShardPath { .. })), "{outside}");
     let none = spoilt(|directory| std::fs::remove_file(directory.join("model.safetensors.index.json")).unwrap());
-    assert!(matches!(none, LearnerError::NoWeights { .. }), "{none}");
+    assert!(matches!(none, LearnerError::Weights(WeightsError::NoFile { .. })), "{none}");
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! Tiny RoBERTa and DistilBERT models against `transformers` and `peft`, whose results `golden/tiny_encoders.py` wrote.
 
+#[path = "../copied/mod.rs"]
+mod copied;
+#[path = "../near/mod.rs"]
+mod near;
 mod selections;
+#[path = "../texts/mod.rs"]
+mod texts;
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +16,16 @@ use std::{
 
 use fedlora_adapter::{Adapter, AdapterKind, AdapterSpec, Factors, KINDS, ModuleName, Seed, Side, Tensor, names};
 use fedlora_learner::{
-    Batch, Dataset, GroupedAdapter, HeadForm, Inputs, LearnerError, Model, ParameterKey, Pooling, Targets,
-    TextTokenizer, Tokens, device, input_directions, load_pretrained, target_modules,
+    Dataset, GroupedAdapter, HeadForm, LearnerError, Model, ParameterKey, Pooling, TextTokenizer, device,
+    input_directions, load_pretrained, target_modules,
 };
 use serde::Deserialize;
+
+use self::{
+    copied::{copied, replace},
+    near::assert_near,
+    texts::{batch, encode, ids},
+};
 
 const FAMILIES: [&str; 2] = ["tiny_roberta", "tiny_distilbert"];
 
@@ -55,37 +67,13 @@ fn load(directory: &Path, pooling: Pooling) -> (Arc<dyn Model>, TextTokenizer) {
     (model, preprocessor.into_text().unwrap())
 }
 
-fn encode(tokenizer: &TextTokenizer, texts: &[String]) -> Vec<Tokens> {
-    texts.iter().map(|text| tokenizer.encode(text).unwrap()).collect()
-}
-
-fn ids(tokens: Vec<Tokens>) -> Vec<Vec<u32>> {
-    tokens.into_iter().map(|tokens| tokens.ids).collect()
-}
-
-fn batch(examples: &[Tokens], labels: &[u32]) -> Batch {
-    let mut tokens = Tokens::default();
-    for example in examples {
-        tokens.ids.extend(&example.ids);
-        tokens.segments.extend(&example.segments);
-    }
-    let lengths = examples.iter().map(|example| example.ids.len()).collect();
-    Batch { inputs: Inputs::Tokens { tokens, lengths }, targets: Targets::Labels(labels.to_vec()) }
-}
-
 fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
 
 /// Relative to the largest value. The two sides sum in different orders: at most 24 products a sum, each rounded to 2^-24,
 /// and some ten sums one behind the other in two layers and a head give 10 · 24 · 2^-24 = 1.5e-5.
-fn assert_near(what: &str, found: &[f32], expected: &[f32]) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!((found - expected).abs() <= 1.5e-5 * scale, "{what}[{index}]: {found}, expected {expected}");
-    }
-}
+const TOLERANCE: f32 = 1.5e-5;
 
 #[test]
 fn tokens_of_bytes_of_word_pieces_and_of_a_unigram_model_are_those_of_the_tokenizers_library() {
@@ -107,24 +95,25 @@ fn features_are_those_of_transformers() {
         for (name, pooling) in [("mean", Pooling::Mean), ("cls", Pooling::Cls)] {
             let (model, tokenizer) = load(&directory(family), pooling);
             let texts = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
-            assert_near(family, &values(model.features(&texts, None, None)), &reference.features[name]);
+            assert_near(family, &values(model.features(&texts, None, None)), &reference.features[name], TOLERANCE);
             let (one, other) = &reference.pair;
             let mut pair = tokenizer.encode_pair(one, other).unwrap();
             // Neither family has a second segment, whatever a tokenizer says.
             *pair.segments.last_mut().unwrap() = 1;
             let pair = batch(&[pair], &[0]);
-            assert_near(family, &values(model.features(&pair, None, None)), &reference.pair_features[name]);
+            assert_near(family, &values(model.features(&pair, None, None)), &reference.pair_features[name], TOLERANCE);
         }
     }
 }
 
 #[test]
 fn xlm_r_is_roberta() {
-    let copy = copied("tiny_roberta", |text| text.replace("\"roberta\"", "\"xlm-roberta\""));
+    let copy = copied(&directory("tiny_roberta"));
+    replace(&copy.path().join("config.json"), "\"roberta\"", "\"xlm-roberta\"");
     let reference = reference("tiny_roberta");
     let (model, tokenizer) = load(copy.path(), Pooling::Mean);
     let texts = batch(&encode(&tokenizer, &reference.texts), &reference.labels);
-    assert_near("xlm-roberta", &values(model.features(&texts, None, None)), &reference.features["mean"]);
+    assert_near("xlm-roberta", &values(model.features(&texts, None, None)), &reference.features["mean"], TOLERANCE);
     assert_eq!(load(copy.path(), Pooling::Pooler).0.head(), HeadForm::ROBERTA);
 }
 
@@ -188,13 +177,13 @@ fn assert_spec_classifies(family: &str, spec: Arc<AdapterSpec>, expected: &Class
     let grouped = GroupedAdapter::new(&[&adapter], Factors::Both, true, &model.device()).unwrap();
     let grouped = grouped.with_examples(vec![reference.labels.len()]);
     let logits = model.forward(&examples, &grouped, None);
-    assert_near(family, &values(logits.clone().inner()), &expected.logits);
+    assert_near(family, &values(logits.clone().inner()), &expected.logits, TOLERANCE);
     let gradients = log_probabilities(logits, &reference.labels).mean().neg().backward();
     assert_eq!(grouped.parameters().len(), expected.gradients.len());
     for parameter in grouped.parameters() {
         let name = name(kind, &parameter.key);
         let found = values(parameter.value.grad(&gradients).unwrap());
-        assert_near(&format!("{family} {kind:?} {name}"), &found, &expected.gradients[&name]);
+        assert_near(&format!("{family} {kind:?} {name}"), &found, &expected.gradients[&name], TOLERANCE);
     }
 }
 
@@ -254,12 +243,17 @@ fn first_directions_of_inputs_are_those_of_peft_and_of_a_dense_decomposition() {
     for (name, directions) in &found {
         // The reference's model has a classifier, after whose class the encoder in it is called.
         let name = &name.replace(".model.transformer.", ".model.distilbert.transformer.");
-        assert_near(name, directions, &expected["dense"][name]);
+        assert_near(name, directions, &expected["dense"][name], TOLERANCE);
         // The sign of a singular vector means nothing, and peft leaves it as it comes.
         let width = directions.len() / 2;
         for (direction, peft) in directions.chunks(width).zip(expected["peft"][name].chunks(width)) {
             let along: f32 = direction.iter().zip(peft).map(|(one, other)| one * other).sum();
-            assert_near(name, direction, &peft.iter().map(|value| value * along.signum()).collect::<Vec<_>>());
+            assert_near(
+                name,
+                direction,
+                &peft.iter().map(|value| value * along.signum()).collect::<Vec<_>>(),
+                TOLERANCE,
+            );
         }
     }
 }
@@ -276,7 +270,7 @@ fn lora_xs_folded_into_a_plain_lora_computes_the_same() {
     };
     let folded = adapter.folded().unwrap();
     model.check(folded.spec()).unwrap();
-    assert_near("folded", &logits(&folded), &logits(&adapter));
+    assert_near("folded", &logits(&folded), &logits(&adapter), TOLERANCE);
 }
 
 #[test]
@@ -290,7 +284,7 @@ fn every_kind_starts_at_the_base_model() {
             let grouped = GroupedAdapter::new(&[&adapter], Factors::Neither, false, &model.device()).unwrap();
             let grouped = grouped.with_examples(vec![reference.labels.len()]);
             let found = values(model.features(&texts, Some(&grouped), None));
-            assert_near(row.name, &found, &reference.features["mean"]);
+            assert_near(row.name, &found, &reference.features["mean"], TOLERANCE);
         }
     }
 }
@@ -302,21 +296,6 @@ fn log_probabilities(logits: burn::tensor::Tensor<2>, labels: &[u32]) -> burn::t
     burn::tensor::activation::log_softmax(logits, 1).gather(1, labels.unsqueeze_dim(1))
 }
 
-/// A copy of a model directory with another `config.json`.
-fn copied(family: &str, change: impl FnOnce(String) -> String) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(directory(family)).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
-    let file = copy.path().join("config.json");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let changed = change(text.clone());
-    assert_ne!(text, changed);
-    std::fs::write(file, changed).unwrap();
-    copy
-}
-
 #[test]
 fn no_text_has_more_tokens_than_the_model_has_positions() {
     // RoBERTa's rows of position up to the padding token's, which is 1, are no position's: 40 rows are 38 positions.
@@ -326,7 +305,8 @@ fn no_text_has_more_tokens_than_the_model_has_positions() {
         assert_eq!(long.ids.len(), positions, "{family}");
         assert_eq!(model.features(&batch(&[long], &[0]), None, None).dims(), [1, 16]);
     }
-    let none = copied("tiny_roberta", |text| text.replace("_embeddings\": 40", "_embeddings\": 2"));
+    let none = copied(&directory("tiny_roberta"));
+    replace(&none.path().join("config.json"), "_embeddings\": 40", "_embeddings\": 2");
     let error = load_pretrained(none.path(), Pooling::Mean, &device("cpu").unwrap()).unwrap_err();
     assert!(matches!(error, LearnerError::Config { key: "max_position_embeddings", .. }), "{error}");
 }

@@ -1,6 +1,10 @@
 //! Tiny vision models against `transformers`, `timm` and `peft`, and prepared pictures against Pillow: what
 //! `golden/tiny_vision.py` wrote to `golden/`.
 
+#[path = "../copied/mod.rs"]
+mod copied;
+#[path = "../near/mod.rs"]
+mod near;
 mod pictures;
 
 use std::{
@@ -16,6 +20,11 @@ use fedlora_learner::{
     data::DataConfig, device, load_pretrained, target_modules,
 };
 use serde::Deserialize;
+
+use self::{
+    copied::{copied, replace},
+    near::assert_near,
+};
 
 #[derive(Deserialize)]
 struct Reference {
@@ -58,13 +67,7 @@ fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Vec<f32> {
 
 /// Relative to the largest value. The two sides sum in different orders: at most 48 products a sum, each rounded to 2^-24,
 /// and some twelve sums one behind the other in two layers give 12 · 48 · 2^-24 = 3.5e-5.
-fn assert_near(what: &str, found: &[f32], expected: &[f32]) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!((found - expected).abs() <= 3.5e-5 * scale, "{what}[{index}]: {found}, expected {expected}");
-    }
-}
+const TOLERANCE: f32 = 3.5e-5;
 
 #[test]
 fn features_are_those_of_transformers_and_timm_for_every_pooling() {
@@ -73,17 +76,17 @@ fn features_are_those_of_transformers_and_timm_for_every_pooling() {
         let (model, _) = load(name, pooling);
         values(model.features(&batch(reference), None, None))
     };
-    assert_near("class token", &features("tiny_vit", Some(Pooling::Cls), &vit), &vit.cls);
-    assert_near("the usual of ViT", &features("tiny_vit", None, &vit), &vit.cls);
-    assert_near("mean of patches", &features("tiny_vit", Some(Pooling::Mean), &vit), &vit.mean);
+    assert_near("class token", &features("tiny_vit", Some(Pooling::Cls), &vit), &vit.cls, TOLERANCE);
+    assert_near("the usual of ViT", &features("tiny_vit", None, &vit), &vit.cls, TOLERANCE);
+    assert_near("mean of patches", &features("tiny_vit", Some(Pooling::Mean), &vit), &vit.mean, TOLERANCE);
     let mixer = reference("tiny_mixer");
-    assert_near("mixer", &features("tiny_mixer", None, &mixer), &mixer.mean);
+    assert_near("mixer", &features("tiny_mixer", None, &mixer), &mixer.mean, TOLERANCE);
     for name in ["tiny_timm_vit", "tiny_timm_vit_avg"] {
         let timm = reference(name);
-        assert_near(name, &features(name, None, &timm), &timm.features);
+        assert_near(name, &features(name, None, &timm), &timm.features, TOLERANCE);
     }
     let timm = reference("tiny_timm_vit");
-    assert_near("timm's mean", &features("tiny_timm_vit", Some(Pooling::Mean), &timm), &timm.mean);
+    assert_near("timm's mean", &features("tiny_timm_vit", Some(Pooling::Mean), &timm), &timm.mean, TOLERANCE);
 }
 
 /// The formula of `tiny_vision.py`.
@@ -148,10 +151,10 @@ fn logits_and_gradients_of_all_linear_modules_are_those_of_peft_under_pefts_own_
         let (reference, (model, _)) = (reference(name), load(name, None));
         let count = reference.labels.len();
         let (logits, gradients) = pass(&*model, &batch(&reference), &[&adapter(&*model, 0.0)], vec![count], count);
-        assert_near(name, &logits, &reference.logits);
+        assert_near(name, &logits, &reference.logits, TOLERANCE);
         assert!(gradients.keys().eq(reference.gradients.keys()), "{name}: {:?}", gradients.keys());
         for (tensor, expected) in &reference.gradients {
-            assert_near(tensor, &gradients[tensor], expected);
+            assert_near(tensor, &gradients[tensor], expected, TOLERANCE);
         }
     }
 }
@@ -190,7 +193,7 @@ fn gradients_example_by_example_add_up_to_those_of_the_batch() {
             let each = single[&tensor].chunks_exact(expected.len());
             let total =
                 (0..expected.len()).map(|index| each.clone().map(|values| values[index]).sum()).collect::<Vec<f32>>();
-            assert_near(&tensor, &total, &expected);
+            assert_near(&tensor, &total, &expected, TOLERANCE);
         }
     }
 }
@@ -261,15 +264,8 @@ fn a_model_of_images_refuses_texts_and_a_model_of_texts_refuses_images() {
 
 /// What is said about a copy of a model whose file was changed.
 fn spoilt(name: &str, file: &str, old: &str, new: &str) -> String {
-    let copy = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(directory(name)).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
-    }
-    let path = copy.path().join(file);
-    let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains(old), "{text}");
-    fs::write(&path, text.replacen(old, new, 1)).unwrap();
+    let copy = copied(&directory(name));
+    replace(&copy.path().join(file), old, new);
     let loaded = load_pretrained(copy.path(), None::<Pooling>, &device("cpu").unwrap());
     loaded.unwrap_err().to_string().rsplit('/').next().unwrap().to_owned()
 }
