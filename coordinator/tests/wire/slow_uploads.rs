@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::{
     files,
-    support::{WIDTH, World, chunks, from, messages, then_silent, told},
+    support::{WIDTH, World, chunks, messages, then_silent, told},
     uploads::assert_verdict,
 };
 
@@ -68,12 +68,7 @@ async fn uploads_wait_for_their_turn_and_not_for_ever() {
     };
     let world = World::with(WIDTH, settings, RateLimits::default());
     let (file, other) = (files::honest(WIDTH, 1), files::honest(WIDTH, 2));
-    let part = then_silent(messages(world.header(&file), chunks(&file, 0, 100)[..1].to_vec()));
-    let mut client = world.client();
-    let first = tokio::spawn(async move { client.upload(from(1, part)).await });
-    while !world.metrics.render().contains("direction=\"up\"} 100") {
-        tokio::task::yield_now().await;
-    }
+    let first = world.begin_upload(1, &file).await;
     let status = world.upload_file(2, &other, 100).await.expect_err("after seven seconds");
     assert_eq!(told(&status), (Code::ResourceExhausted, "BUSY".to_owned()));
     let (waited, stalled) = tokio::join!(world.upload_file(2, &other, 100), first);

@@ -17,10 +17,10 @@ use fedlora_proto::{
     },
 };
 use hyper_util::rt::TokioIo;
-use tokio::{io::duplex, sync::mpsc};
+use tokio::{io::duplex, sync::mpsc, task::JoinHandle};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{
-    Code, Request, Status, Streaming,
+    Code, Request, Response, Status, Streaming,
     transport::{Channel, Endpoint},
 };
 
@@ -96,6 +96,17 @@ impl World {
     /// Uploads a file as an honest client does, in chunks of `size`.
     pub(crate) async fn upload_file(&self, client: u64, file: &[u8], size: usize) -> Result<Receipt, Status> {
         self.upload(client, tokio_stream::iter(messages(self.header(file), chunks(file, 0, size)))).await
+    }
+
+    /// Begins an upload that falls silent behind its first 100 bytes; returns when they are there.
+    pub(crate) async fn begin_upload(&self, client: u64, file: &[u8]) -> JoinHandle<Result<Response<Receipt>, Status>> {
+        let part = then_silent(messages(self.header(file), chunks(file, 0, 100)[..1].to_vec()));
+        let mut calls = self.client();
+        let upload = tokio::spawn(async move { calls.upload(from(client, part)).await });
+        while !self.metrics.render().contains("direction=\"up\"} 100") {
+            tokio::task::yield_now().await;
+        }
+        upload
     }
 
     pub(crate) async fn status(&self, client: u64, file: &[u8]) -> UploadStatusResponse {

@@ -267,12 +267,7 @@ async fn more_bytes_than_there_is_room_for_are_told_to_come_back() {
     let settings = Settings { max_upload_bytes: 1, ..Settings::default() };
     let world = World::with(WIDTH, settings, RateLimits::default());
     let (file, other) = (files::honest(WIDTH, 1), files::honest(WIDTH, 2));
-    let part = then_silent(messages(world.header(&file), chunks(&file, 0, 100)[..1].to_vec()));
-    let mut client = world.client();
-    let first = tokio::spawn(async move { client.upload(from(1, part)).await });
-    while !world.metrics.render().contains("direction=\"up\"} 100") {
-        tokio::task::yield_now().await;
-    }
+    let first = world.begin_upload(1, &file).await;
     let status = world.upload_file(2, &other, 100).await.expect_err("no room");
     assert_eq!(told(&status), (Code::ResourceExhausted, "BUSY".to_owned()));
     assert_eq!(status.metadata().get("retry-after").expect("set"), "5");
