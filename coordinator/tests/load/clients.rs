@@ -74,7 +74,7 @@ impl Client {
                 Err(status) if matches!(status.code(), Code::ResourceExhausted | Code::DeadlineExceeded) => again += 1,
                 Err(status) => panic!("client {id}: {status}"),
             }
-            tokio::time::sleep(wait(id, again)).await;
+            back_off(id, again).await;
         }
     }
 }
@@ -114,9 +114,10 @@ async fn dial(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<Channel
     connected.map_err(|error| Status::unavailable(error.to_string()))
 }
 
-/// How long a client waits after its failure number `failures`: exponential with full jitter, as the real client does.
-pub(crate) fn wait(id: u64, failures: u32) -> Duration {
+/// What a client does after its failure number `failures`: exponential back-off with full jitter, as the real client's. It is
+/// a part of the load, and nothing is waited for by it.
+pub(crate) async fn back_off(id: u64, failures: u32) {
     let limit = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT);
     let draw = blake3::hash(&[id.to_le_bytes(), u64::from(failures).to_le_bytes()].concat());
-    limit.mul_f64(f64::from(draw.as_bytes()[0]) / 256.0)
+    tokio::time::sleep(limit.mul_f64(f64::from(draw.as_bytes()[0]) / 256.0)).await;
 }

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU32, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -18,7 +18,7 @@ use tokio::{
 use tonic::Status;
 
 use crate::{
-    clients::{Client, wait},
+    clients::{Client, back_off},
     mebibytes, number,
     process::{Process, allow_files, free_address, log_text, processor_seconds},
     world::{MODULE_BYTES, World},
@@ -42,14 +42,14 @@ struct Crowd {
     dropped: AtomicU32,
     /// Why the last one was refused or dropped.
     last: Mutex<String>,
-    beats: AtomicU64,
+    beats: watch::Sender<u64>,
     answers: Mutex<Vec<Duration>>,
 }
 
 impl Crowd {
     fn new(address: SocketAddr, heartbeat: Duration) -> Self {
-        let (connected, _) = watch::channel(0);
-        let (refused, dropped, last, beats, answers) = Default::default();
+        let [(connected, _), (beats, _)] = [watch::channel(0), watch::channel(0)];
+        let (refused, dropped, last, answers) = Default::default();
         Self { address, heartbeat, connected, refused, dropped, last, beats, answers }
     }
 
@@ -72,7 +72,7 @@ impl Crowd {
                 }
             };
             *self.last.lock().expect("no panics") = why.to_string();
-            tokio::time::sleep(wait(id, failures)).await;
+            back_off(id, failures).await;
             failures += 1;
         }
     }
@@ -88,7 +88,7 @@ impl Crowd {
                 message = client.hear() => match message {
                     Err(status) => return status,
                     Ok(Down::Heartbeat(beat)) if beat.sequence == sequence => {
-                        self.beats.fetch_add(1, SeqCst);
+                        self.beats.send_modify(|beats| *beats += 1);
                         self.answers.lock().expect("no panics").push(sent.elapsed());
                     }
                     Ok(_) => {}
@@ -112,11 +112,18 @@ impl Crowd {
         begin.elapsed()
     }
 
+    /// Waits until so many heartbeats were answered.
+    async fn have_heard(&self, answers: u64) {
+        let mut beats = self.beats.subscribe();
+        let heard = timeout(LONG, beats.wait_for(|beats| *beats >= answers)).await;
+        assert!(heard.is_ok(), "{} of {answers}: {}", *self.beats.borrow(), self.last.lock().expect("no panics"));
+    }
+
     /// Counts from here on.
     fn count_anew(&self) {
         self.refused.store(0, SeqCst);
         self.dropped.store(0, SeqCst);
-        self.beats.store(0, SeqCst);
+        self.beats.send_replace(0);
         self.answers.lock().expect("no panics").clear();
     }
 
@@ -135,7 +142,7 @@ impl Crowd {
             |share: f64| answers.get(((answers.len() as f64 * share) as usize).min(answers.len().saturating_sub(1)));
         println!(
             "  {} heartbeats answered; median {:.1?}, 99 % within {:.1?}, longest {:.1?}",
-            self.beats.load(SeqCst),
+            *self.beats.borrow(),
             at(0.5).copied().unwrap_or_default(),
             at(0.99).copied().unwrap_or_default(),
             at(1.0).copied().unwrap_or_default()
@@ -147,7 +154,7 @@ impl Crowd {
 #[ignore = "measures; run with --ignored --nocapture"]
 async fn many_clients_stay_and_all_come_back_after_a_crash() {
     let clients = number("FEDLORA_LOAD_CLIENTS", 10_000);
-    let stay = Duration::from_secs(number("FEDLORA_LOAD_SECONDS", 120));
+    let heartbeats = number("FEDLORA_LOAD_HEARTBEATS", 4);
     let heartbeat_ms = number("FEDLORA_LOAD_HEARTBEAT_MS", 30_000);
     allow_files(clients);
     let begin = Instant::now();
@@ -168,9 +175,11 @@ async fn many_clients_stay_and_all_come_back_after_a_crash() {
     say_memory(&process, idle, clients);
 
     crowd.count_anew();
-    tokio::time::sleep(stay).await;
+    let begin = Instant::now();
+    crowd.have_heard(clients * heartbeats).await;
+    let stay = begin.elapsed();
     let dropped = crowd.dropped.load(SeqCst);
-    println!("after {stay:?} with a heartbeat every {heartbeat_ms} ms: {dropped} dropped");
+    println!("after {stay:.1?} with a heartbeat every {heartbeat_ms} ms: {dropped} dropped");
     crowd.say_answers();
     say_memory(&process, idle, clients);
     assert_eq!(dropped, 0, "{}\n{}", crowd.last.lock().expect("no panics"), log_text(world.state.path()));

@@ -9,7 +9,7 @@
 //! | variable | default | meaning |
 //! | --- | --- | --- |
 //! | `FEDLORA_LOAD_CLIENTS` | 10000 | clients that are connected; each needs a file here and one in the coordinator |
-//! | `FEDLORA_LOAD_SECONDS` | 120 | how long they stay |
+//! | `FEDLORA_LOAD_HEARTBEATS` | 4 | of each, on average, before the coordinator is killed |
 //! | `FEDLORA_LOAD_HEARTBEAT_MS` | 30000 | how often each one is heard |
 //! | `FEDLORA_LOAD_UPLOADS` | 1000 | uploads at a time; all of them lie on the disk at once |
 //! | `FEDLORA_LOAD_BYTES` | 13000000 | bytes of each, rounded up to whole modules |

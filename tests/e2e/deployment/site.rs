@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -13,7 +13,7 @@ use std::{
 use fedlora_client::{Dialer, Identity};
 use serde_json::Value;
 
-use super::patience;
+use super::patience::{self, Lines};
 
 /// A program of this workspace, built beside the tests.
 pub(super) fn program(name: &str) -> Command {
@@ -63,8 +63,7 @@ impl Process {
 
     /// Waits for the end; the exit code.
     pub(super) fn wait(&mut self) -> Option<i32> {
-        let ended = || self.0.try_wait().expect("it can be asked");
-        patience::until("the process does not end", ended).0.code()
+        patience::end_of(&mut self.0).code()
     }
 }
 
@@ -123,14 +122,14 @@ impl Site {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("coordinator.log"));
         let log = log.expect("a log can be written");
         let arguments = ["serve", "--config", "coordinator.toml"];
-        let command = self.within(command.args(arguments)).stdout(Stdio::null()).stderr(log);
-        let process = Process::spawn(command);
-        let ((), time) = patience::until("the coordinator does not get ready", || self.is_ready().then_some(()));
+        let command = self.within(command.args(arguments)).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = Process::spawn(command);
+        let said = Lines::of(process.0.stderr.take().expect("a pipe"), log);
+        let serving = |line: &str| line.contains(": serving ").then_some(());
+        let ((), time) = said.until("the coordinator does not get ready", serving);
+        let answer = self.get("/readyz").expect("it listens");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         (process, time)
-    }
-
-    fn is_ready(&self) -> bool {
-        self.get("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
     }
 
     /// An answer of the HTTP listener, head included.
@@ -146,12 +145,16 @@ impl Site {
 
     /// What an operator's command answers, as data.
     pub(super) fn operator(&self, arguments: &[&str]) -> Value {
+        let output = succeed(&mut self.operators_command(arguments));
+        data(&String::from_utf8(output.stdout).expect("text"))
+    }
+
+    fn operators_command(&self, arguments: &[&str]) -> Command {
         let mut command = program("fedlora-coordinator");
         let server = self.server();
         command.args(arguments).args(["--format", "json", "--server", &server, "--identity", "state/operator"]);
-        let output = succeed(self.within(&mut command));
-        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        answer["data"].clone()
+        self.within(&mut command);
+        command
     }
 
     /// Makes a client's identity in the folder `identity-<name>`.
@@ -173,15 +176,27 @@ impl Site {
 
     /// Waits until the live run has ended in this way; its summary.
     pub(super) fn wait_for(&self, end: &str) -> Value {
-        let ended = || {
-            let run = self.operator(&["run", "list"])["runs"][0].clone();
-            let status = run["status"].as_str().expect("a run has a status").to_owned();
-            let other = ["completed", "failed", "stopped"].contains(&status.as_str()) && status != end;
-            assert!(!other, "the run is not {end}: {run}");
-            (status == end).then_some(run)
+        let run = || self.operator(&["run", "list"])["runs"][0].clone();
+        let id = run()["run_id"].clone();
+        let mut follow = self.operators_command(&["log", "--follow"]);
+        let mut log = Process::spawn(follow.stdout(Stdio::piped()));
+        let events = Lines::of(log.0.stdout.take().expect("a pipe"), io::sink());
+        let is_over = |line: &str| {
+            let event = data(line)["event"].clone();
+            let over = ["run-completed", "run-failed", "run-stopped"].iter().any(|kind| event["kind"] == *kind);
+            (over && event["run_id"] == id).then_some(())
         };
-        patience::until("the run does not end", ended).0
+        events.until("the run does not end", is_over);
+        let run = run();
+        assert_eq!(run["status"], end, "{run}");
+        run
     }
+}
+
+/// The data in an answer.
+fn data(answer: &str) -> Value {
+    let answer: Value = serde_json::from_str(answer).expect("JSON");
+    answer["data"].clone()
 }
 
 /// Two addresses that nobody listens on. Another process could take them in between; nothing else here does.
